@@ -1,0 +1,116 @@
+"""Configuration: frozen pydantic models, overrides by dotted path, a digest of the result.
+
+Every config class of the project derives from `Config` and stands beside the thing it configures.
+This module does not know any of those things.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from worldloom.errors import ConfigError
+
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest_of(value: object) -> str:
+    """Return `sha256:<hex>` of a JSON value's canonical text."""
+    return "sha256:" + hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def resolved(config: Config) -> dict[str, JsonValue]:
+    """Return every value of a config, defaults included, as plain JSON."""
+    return dict(config.model_dump(mode="json"))
+
+
+def parse_config(cls: type[ConfigT], values: Mapping[str, object], *, where: str = "") -> ConfigT:
+    """Validate plain values into a config.
+
+    Raises:
+        ConfigError: naming the path, the rule and the value of the first mistake.
+    """
+    try:
+        return cls.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join([where, *map(str, first["loc"])] if where else map(str, first["loc"]))
+        message = f"{path or cls.__name__}: {first['msg']} (value {first['input']!r})"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(_fields_at(cls, first["loc"][:-1]))
+            message = f"{path}: no such setting (value {first['input']!r}); known: {known}"
+        raise ConfigError(message) from error
+
+
+def load_config(cls: type[ConfigT], text: str, *, where: str = "") -> ConfigT:
+    """Parse JSON text into a config; raises `ConfigError` like `parse_config`."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        message = f"{where or cls.__name__}: not JSON ({error}), expected an object of settings"
+        raise ConfigError(message) from error
+    if not isinstance(values, dict):
+        message = f"{where or cls.__name__}: expected an object of settings, got {values!r}"
+        raise ConfigError(message)
+    return parse_config(cls, values, where=where)
+
+
+def apply_overrides(config: ConfigT, overrides: Iterable[str]) -> ConfigT:
+    """Return the config with `dotted.path=value` overrides applied; values are JSON or text.
+
+    Raises:
+        ConfigError: for an override without `=`, an unknown path or a refused value.
+    """
+    values = resolved(config)
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            message = f"override {override!r}: expected dotted.path=value"
+            raise ConfigError(message)
+        *parents, leaf = path.split(".")
+        node: dict[str, JsonValue] = values
+        for name in parents:
+            child = node.get(name)
+            if not isinstance(child, dict):
+                message = f"{path}: no such setting; known at {name!r}: {', '.join(node)}"
+                raise ConfigError(message)
+            node = child
+        node[leaf] = _json_or_text(text)
+    return parse_config(type(config), values)
+
+
+def _json_or_text(text: str) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return value
+
+
+def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    current: type[BaseModel] = cls
+    for part in loc:
+        field = current.model_fields.get(str(part))
+        if field is None:
+            break
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            current = field.annotation
+    return list(current.model_fields)

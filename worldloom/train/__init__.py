@@ -1,0 +1,1 @@
+"""How modules learn: the learner (DeepSpeed), its checkpoints, the loop, where metrics go."""

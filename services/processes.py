@@ -165,8 +165,16 @@ class ManagedProcess:
         *,
         progress: Callable[[float], None] | None = None,
         error: type[WorldloomError] = ServingError,
+        alive: Callable[[], bool] | None = None,
     ) -> float:
         """Wait until the probe says yes and return the seconds it took.
+
+        Args:
+            probe: asked again and again whether the server is ready.
+            timeout_seconds: after so long the server counts as failed.
+            progress: called with the seconds waited so far between two probes.
+            error: class of the error that a failed start raises.
+            alive: whether waiting makes sense at all; by default while the process lives.
 
         Raises:
             WorldloomError: of class `error`, when the process ends or the time is over.
@@ -174,12 +182,12 @@ class ManagedProcess:
         started = time.monotonic()
         interval = _FIRST_PROBE_INTERVAL_SECONDS
         while True:
-            alive = self.is_alive()
-            if alive and probe():
+            is_alive = (alive or self.is_alive)()
+            if is_alive and probe():
                 return time.monotonic() - started
             elapsed = time.monotonic() - started
-            if not alive or elapsed > timeout_seconds:
-                raise error(self._failure(elapsed, alive=alive))
+            if not is_alive or elapsed > timeout_seconds:
+                raise error(self._failure(elapsed, alive=is_alive))
             if progress is not None:
                 progress(elapsed)
             time.sleep(interval)

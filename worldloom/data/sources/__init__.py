@@ -1,0 +1,1 @@
+"""Where clips come from: a procedural world and a game engine, both with exact poses."""

@@ -1,0 +1,171 @@
+"""The exploring agent: which keys it holds and how it turns, frame by frame.
+
+A plan is a list of `Move`s, each held for some frames. `Explorer` draws them at random, mostly
+walking forward and turning, and turns away from what `blocked` reports. Loops and spins are fixed
+plans. It does not know which world it walks in: the caller says what is blocked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldloom.actions import NUM_KEYS
+from worldloom.camera import Kinematics
+
+Trajectory = Literal["palindrome", "loop", "spin", "free"]
+TRAJECTORIES: tuple[Trajectory, ...] = get_args(Trajectory)
+TRAJECTORY_SHARES = (0.4, 0.2, 0.2, 0.2)
+KEYS = {"W": 0, "S": 1, "A": 2, "D": 3}
+OPPOSITE = {"W": "S", "S": "W", "A": "D", "D": "A"}
+LOOP_FRAMES = 96
+HOLD_FRAMES = (5, 13)
+YAW_UNITS = (0.1, 0.15, 0.2)
+
+
+@dataclass(frozen=True)
+class Move:
+    """What is held in a frame: keys, and mouse units of pitch and yaw."""
+
+    keys: str = ""
+    yaw: float = 0.0
+    pitch: float = 0.0
+
+    def reversed(self) -> Move:
+        """Return the move that undoes this one."""
+        return Move("".join(OPPOSITE[key] for key in self.keys), -self.yaw, -self.pitch)
+
+    def keyboard(self) -> NDArray[np.float32]:
+        """Return the keys as a row of `Actions.keyboard`."""
+        row = np.zeros(NUM_KEYS, np.float32)
+        row[[KEYS[key] for key in self.keys]] = 1
+        return row
+
+
+Blocked = Callable[[Move], bool]
+
+
+def choose_trajectory(generator: np.random.Generator) -> Trajectory:
+    """Draw a kind of path by its share."""
+    index = int(generator.choice(len(TRAJECTORIES), p=TRAJECTORY_SHARES))
+    return TRAJECTORIES[index]
+
+
+class Explorer:
+    """Draws moves; asks `blocked` before it takes a step.
+
+    Args:
+        generator: Every draw comes from it.
+        pitch_share: The share of held moves that look up or down.
+        bump_share: The chance to keep pushing against what blocks, so that walls are learnt.
+    """
+
+    def __init__(
+        self,
+        generator: np.random.Generator,
+        *,
+        pitch_share: float = 0.0,
+        bump_share: float = 0.0,
+    ) -> None:
+        """Begin with nothing held."""
+        self._generator = generator
+        self._pitch_share = pitch_share
+        self._bump_share = bump_share
+        self._held = Move()
+        self._left = 0
+        self._is_bumping = False
+
+    def next_move(self, blocked: Blocked) -> Move:
+        """Return the move of the next frame."""
+        if self._left == 0:
+            self._hold(self._draw())
+            self._is_bumping = self._generator.random() < self._bump_share
+        if blocked(self._held) and not self._is_bumping:
+            self._hold(self._way_out(blocked))
+        self._left -= 1
+        return self._held
+
+    def _hold(self, move: Move) -> None:
+        self._held = move
+        self._left = int(self._generator.integers(*HOLD_FRAMES))
+
+    def _draw(self) -> Move:
+        kinds = (
+            "W",
+            "W",
+            "W",
+            "W+turn",
+            "W+turn",
+            "turn",
+            "turn",
+            "A",
+            "D",
+            "S",
+            "WA",
+            "WD",
+            "",
+        )
+        shares = np.array([1, 1, 1, 1, 1, 1, 1, 0.8, 0.8, 0.5, 0.25, 0.25, 0.2])
+        if self._generator.random() < self._pitch_share:
+            return Move("", 0.0, float(self._generator.choice((-0.1, 0.1))))
+        kind = kinds[int(self._generator.choice(len(kinds), p=shares / shares.sum()))]
+        yaw = self._yaw() if kind.endswith("turn") else 0.0
+        return Move(kind.removesuffix("turn").removesuffix("+"), yaw)
+
+    def _yaw(self) -> float:
+        return float(self._generator.choice(YAW_UNITS) * self._generator.choice((-1.0, 1.0)))
+
+    def _way_out(self, blocked: Blocked) -> Move:
+        if self._generator.random() < 0.35:
+            for key in self._generator.permutation(["A", "D", "S"]):
+                if not blocked(Move(str(key))):
+                    return Move(str(key))
+        return Move("", self._yaw())
+
+
+def loop_moves(num_actions: int, turn_degrees_per_unit: float, variant: int) -> Iterator[Move]:
+    """Yield a closed square: four sides with quarter turns, or four keys without turning.
+
+    Args:
+        num_actions: The moves to yield; the square is repeated, then the agent stands.
+        turn_degrees_per_unit: `Kinematics.turn_degrees_per_unit`.
+        variant: Bit 0: clockwise or not; bit 1: sidestepping instead of turning.
+    """
+    laps = max(1, round(num_actions / LOOP_FRAMES))
+    side = num_actions // laps // 4
+    sign = 1 if variant & 1 else -1
+    moves: list[Move] = []
+    if variant & 2:
+        order = "WDSA" if sign > 0 else "WASD"
+        half = max(1, side // 2)
+        moves = [Move(key) for key in order for _ in range(half)] * 2
+    else:
+        turning = max(1, side * 5 // 8)
+        units = sign * 90 / turn_degrees_per_unit / turning
+        moves = ([Move("W")] * (side - turning) + [Move("", units)] * turning) * 4
+    moves *= laps
+    yield from (moves + [Move()] * num_actions)[:num_actions]
+
+
+def spin_moves(num_actions: int, turn_degrees_per_unit: float, sign: int) -> Iterator[Move]:
+    """Yield whole turns on the spot, one for each `LOOP_FRAMES` moves or so."""
+    turns = max(1, round(num_actions / LOOP_FRAMES))
+    units = sign * 360 * turns / turn_degrees_per_unit / num_actions
+    yield from [Move("", units)] * num_actions
+
+
+def displacement(move: Move, yaw: float, kinematics: Kinematics) -> tuple[float, float]:
+    """Return the metres (x, z) that a move's keys ask for, at a yaw in radians.
+
+    Along the mean of the old and the new yaw, as `camera.integrate_poses`.
+    """
+    keys = move.keyboard()
+    forward, right = float(keys[0] - keys[1]), float(keys[3] - keys[2])
+    mean = yaw + np.radians(kinematics.turn_degrees_per_unit) * move.yaw / 2
+    step = kinematics.speed_metres / max(1.0, float(np.hypot(forward, right)))
+    sine, cosine = float(np.sin(mean)), float(np.cos(mean))
+    return step * (forward * sine + right * cosine), step * (forward * cosine - right * sine)

@@ -71,6 +71,7 @@ class Learner:
         )
         self._ema = {name: p.detach().clone() for name, p in self._trained()}
         self._engine = self._start_engine()
+        self._start_moments()
 
     def compute(self, compute: Callable[[], Tensor]) -> Tensor:
         """Return the loss that `compute` returns, run under the engine's hooks and precision."""
@@ -98,7 +99,7 @@ class Learner:
 
     def ema_state(self) -> dict[str, Tensor]:
         """Return the averaged parameters by name (trained ones only), on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self._full_ema().items()}
+        return {name: value.detach().cpu().clone() for name, value in self._ema.items()}
 
     def module_state(self, *, averaged: bool = True) -> dict[str, Tensor]:
         """Return the module's whole state by name on the CPU, averaged where it was trained."""
@@ -128,11 +129,10 @@ class Learner:
         state |= {f"parameters.{name}": value for name, value in parameters.items()}
         buffers = self.module.state_dict().items()
         state |= {f"buffers.{name}": v for name, v in buffers if name not in parameters}
-        state |= {f"ema.{name}": value for name, value in self._full_ema().items()}
-        if self.num_steps:
-            for moment in _MOMENTS:
-                moments = self._full_moments(moment)
-                state |= {f"{moment}.{name}": value for name, value in moments.items()}
+        state |= {f"ema.{name}": value for name, value in self._ema.items()}
+        for moment in _MOMENTS:
+            moments = self._full_moments(moment)
+            state |= {f"{moment}.{name}": value for name, value in moments.items()}
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def load_state_tensors(self, state: Mapping[str, Tensor]) -> None:
@@ -145,9 +145,8 @@ class Learner:
         self.num_steps = int(state["num_steps"].item())
         self._load_parameters(state)
         for name in self._names:
-            self._ema[name].copy_(self._own_part(name, state[f"ema.{name}"]))
-        if self.num_steps:
-            self._load_moments(state)
+            self._ema[name].copy_(state[f"ema.{name}"])
+        self._load_moments(state)
 
     # -- parameters, however they are split -------------------------------------------------
 
@@ -174,6 +173,23 @@ class Learner:
         )
         return engine
 
+    def _flat_parameters(self) -> list[Tensor]:
+        if self.config.zero_stage == 3:  # noqa: PLR2004
+            return list(self._engine.optimizer.fp32_partitioned_groups_flat)
+        return [flat for group in self._optimizer.param_groups for flat in group["params"]]
+
+    def _start_moments(self) -> None:
+        """Give every parameter its moments before the first step, as AdamW would at it.
+
+        ZeRO 1 and 2 link parameters to their moments once, while the first group is updated; with
+        two groups the second would have none yet and could be neither saved nor loaded.
+        """
+        for flat in self._flat_parameters():
+            moments = {moment: torch.zeros_like(flat) for moment in _MOMENTS}
+            self._optimizer.state[flat] = {"step": torch.tensor(0.0)} | moments
+        if self.config.zero_stage in (1, 2):
+            self._engine.optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001
+
     def _full_parameters(self) -> dict[str, Tensor]:
         if self.config.zero_stage < 3:  # noqa: PLR2004
             return {name: p.detach() for name, p in self.module.named_parameters()}
@@ -181,12 +197,6 @@ class Learner:
             name: _whole(p) if p.requires_grad else p.detach()
             for name, p in self.module.named_parameters()
         }
-
-    def _full_ema(self) -> dict[str, Tensor]:
-        return self._ema
-
-    def _own_part(self, name: str, value: Tensor) -> Tensor:
-        return value.to(self._ema[name].device)
 
     def _full_moments(self, moment: str) -> dict[str, Tensor]:
         if self.config.zero_stage == 0:
@@ -221,8 +231,7 @@ class Learner:
         shapes |= {f"buffers.{n}": v.shape for n, v in buffers.items()}
         shapes |= {f"ema.{n}": shapes[f"parameters.{n}"] for n in self._names}
         shapes["num_steps"] = torch.Size([])
-        if "num_steps" in state and int(state["num_steps"].item()):
-            shapes |= {f"{m}.{n}": shapes[f"parameters.{n}"] for m in _MOMENTS for n in self._names}
+        shapes |= {f"{m}.{n}": shapes[f"parameters.{n}"] for m in _MOMENTS for n in self._names}
         for name in sorted(shapes.keys() | state.keys()):
             here = tuple(shapes[name]) if name in shapes else "no such tensor"
             there = tuple(state[name].shape) if name in state else "no such tensor"
@@ -245,24 +254,16 @@ class Learner:
                 own[name.removeprefix("buffers.")].copy_(state[name])
 
     def _load_moments(self, state: Mapping[str, Tensor]) -> None:
-        count = torch.tensor(float(self.num_steps))
-        for group in self._optimizer.param_groups:
-            for flat in group["params"]:
-                self._optimizer.state[flat] = {"step": count.clone()} | {
-                    moment: torch.zeros_like(flat) for moment in _MOMENTS
-                }
-        if self.config.zero_stage in (1, 2):
-            # DeepSpeed links parameters to their moments at the first step; a resumed run needs
-            # the link before it.
-            self._engine.optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001
+        from deepspeed.utils import safe_set_full_optimizer_state
+
+        for flat in self._flat_parameters():
+            self._optimizer.state[flat]["step"].fill_(self.num_steps)
         for moment in _MOMENTS:
             for name, parameter in self._trained():
                 value = state[f"{moment}.{name}"].to(self.device)
                 if self.config.zero_stage == 0:
                     self._optimizer.state[parameter][moment].copy_(value)
                 else:
-                    from deepspeed.utils import safe_set_full_optimizer_state
-
                     safe_set_full_optimizer_state(parameter, value, moment)
 
 

@@ -1,0 +1,1 @@
+"""The steps of the pipeline: a folder each, with its KFP interface and its work."""

@@ -279,8 +279,10 @@ def initialise_database(folder: TrackingFolder) -> None:
 
     draft = folder.database.with_suffix(".new")
     draft.unlink(missing_ok=True)
-    tracking = TrackingStore(f"sqlite:///{draft}", "mlflow-artifacts:/")
-    registry = RegistryStore(f"sqlite:///{draft}")
+    tracking = TrackingStore(  # type: ignore[no-untyped-call]
+        f"sqlite:///{draft}", "mlflow-artifacts:/"
+    )
+    registry = RegistryStore(f"sqlite:///{draft}")  # type: ignore[no-untyped-call]
     tracking.engine.dispose()
     registry.engine.dispose()
     draft.replace(folder.database)

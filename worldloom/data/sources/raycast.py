@@ -21,9 +21,9 @@ EYE_HEIGHT_METRES = 1.0
 WALL_HEIGHT_METRES = 2.0
 WORLD_METRES = GRID_CELLS * CELL_METRES
 TEXTURE_SIZE = 8
-FLOOR_TILE_METRES = 1.0
+FLOOR_TILE_METRES = 2.0
 FACES = 4
-MIN_FREE_CELLS = 70
+MIN_FREE_CELLS = 50
 BATCH_FRAMES = 8
 
 Bytes = NDArray[np.uint8]
@@ -92,8 +92,8 @@ def world_from_seed(seed: int) -> World:
         walls=walls,
         wall_textures=textures,
         wall_means=np.ascontiguousarray(textures.mean(axis=(1, 2))),
-        floor=_tiles(generator, float(floor_hue), 0.45, (0.25, 0.6)),
-        ceiling=_tiles(generator, float(ceiling_hue), 0.25, (0.6, 0.82)),
+        floor=_tiles(generator, float(floor_hue), 0.4, (0.34, 0.46)),
+        ceiling=_tiles(generator, float(ceiling_hue), 0.25, (0.68, 0.8)),
         pillars=pillars,
         pillar_colours=bands,
         pillar_names=tuple(hue_name(float(hue)) for hue in pillar_hues),
@@ -318,7 +318,7 @@ def _layout(generator: np.random.Generator) -> NDArray[np.bool_]:
     while True:
         walls = np.zeros((GRID_CELLS, GRID_CELLS), bool)
         walls[[0, -1]], walls[:, [0, -1]] = True, True
-        for _ in range(int(generator.integers(30, 42))):
+        for _ in range(int(generator.integers(60, 80))):
             x, z = generator.integers(1, GRID_CELLS - 1, 2)
             length = int(generator.integers(1, 6))
             if generator.random() < 0.5:
@@ -353,12 +353,14 @@ def _largest_room(free: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _textures(generator: np.random.Generator, count: int) -> Floats:
-    """Return two-colour textures: noise in blocks of 1, 2 or 4 texels."""
-    hue, other = generator.random(count), generator.random(count)
-    light = _hsv(hue, generator.uniform(0.4, 0.95, count), generator.uniform(0.7, 1.0, count))
-    dark = _hsv(other, generator.uniform(0.3, 0.9, count), generator.uniform(0.12, 0.5, count))
+    """Return two-colour textures: noise in blocks of 1, 2 or 4 texels, two shades of near hues."""
+    hue = generator.random(count)
+    other = (hue + generator.uniform(-0.12, 0.12, count)) % 1
+    value = generator.uniform(0.5, 1.0, count)
+    light = _hsv(hue, generator.uniform(0.3, 0.9, count), value)
+    dark = _hsv(other, generator.uniform(0.3, 0.9, count), value * generator.uniform(0.4, 0.7, count))
     pattern = generator.random((count, TEXTURE_SIZE, TEXTURE_SIZE)) < 0.5
-    for block, members in ((2, slice(0, None, 3)), (4, slice(1, None, 3))):
+    for block, members in ((2, slice(0, None, 4)), (4, slice(1, None, 4)), (4, slice(2, None, 4))):
         coarse = pattern[members, ::block, ::block]
         coarse[:, 0, 0] = ~coarse[:, -1, -1]
         pattern[members] = coarse.repeat(block, axis=1).repeat(block, axis=2)

@@ -1,0 +1,1 @@
+"""The pipeline step `evaluation`: its KFP interface and a module per task."""

@@ -1,0 +1,1 @@
+"""The pipeline step `ingestion`: its KFP interface and a module per task."""

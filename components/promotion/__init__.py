@@ -1,0 +1,1 @@
+"""The pipeline step `promotion`: its KFP interface and a module per task."""

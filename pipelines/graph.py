@@ -1,0 +1,67 @@
+"""The part that graphs share: adding a task, and the path from clips to a promoted release.
+
+It knows kfp's task objects and the steps' interfaces, never their work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from components.distillation.component import distil_decoder, distil_student
+from components.evaluation.component import evaluate
+from components.promotion.component import promote
+from components.quantization.component import quantize
+from components.training.component import encode_latents, train_transformer, train_vae
+from pipelines.definition import PipelineDefinition, step_of
+from pipelines.resources import Profile, apply_profile
+
+if TYPE_CHECKING:
+    from kfp.dsl import PipelineTask
+
+
+@dataclass(frozen=True)
+class Addition:
+    """Adds tasks to the pipeline that is being traced, with one profile's settings."""
+
+    definition: PipelineDefinition
+    profile: Profile
+
+    def task(
+        self,
+        component: Callable[..., PipelineTask],
+        name: str,
+        given: Mapping[str, object],
+        **parents: object,
+    ) -> PipelineTask:
+        """Add a task: its own config and code digest, and its parents' digests."""
+        added = component(config=given[f"{name}_config"], code=given[f"{name}_code"], **parents)
+        apply_profile(added, name, step_of(self.definition, name), self.profile)
+        return added
+
+
+def train_and_judge(
+    addition: Addition, given: Mapping[str, object], *, clips: object, champion: object
+) -> None:
+    """Add every task from the VAE to the promotion."""
+    vae = addition.task(train_vae, "train_vae", given, clips=clips).outputs["vae"]
+    latents = addition.task(encode_latents, "encode_latents", given, clips=clips, vae=vae).outputs[
+        "latents"
+    ]
+    base = addition.task(train_transformer, "train_transformer", given, latents=latents).outputs[
+        "base"
+    ]
+    student = addition.task(
+        distil_student, "distil_student", given, base=base, latents=latents
+    ).outputs["student"]
+    decoder = addition.task(distil_decoder, "distil_decoder", given, vae=vae, clips=clips).outputs[
+        "decoder"
+    ]
+    release = addition.task(
+        quantize, "quantize", given, student=student, vae=vae, decoder=decoder, clips=clips
+    ).outputs["release"]
+    report = addition.task(
+        evaluate, "evaluate", given, release=release, clips=clips, champion=champion
+    ).outputs["report"]
+    addition.task(promote, "promote", given, release=release, report=report)

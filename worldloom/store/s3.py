@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ from worldloom.store.protocol import Record, check_record_name, record_from_byte
 
 logger = logging.getLogger(__name__)
 
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ABSENT = ("NoSuchKey", "NoSuchObject")
 _PRESIGNED_FOR = timedelta(minutes=10)
 _DEFAULT_PART_BYTES = 16 << 20
@@ -87,7 +89,7 @@ class S3Store:
         """Open `s3://bucket/prefix` on the server and with the keys that the environment names.
 
         Raises:
-            StoreError: if a key or the bucket's name is missing.
+            StoreError: if a key is missing or the bucket's name is none.
         """
         parts = urlsplit(uri)
         missing = [
@@ -95,9 +97,14 @@ class S3Store:
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
             if not os.environ.get(name)
         ]
-        if missing or not parts.netloc:
-            lacking = " and ".join(missing) or "a bucket's name in the address"
-            message = f"artifact store {uri}: expected {lacking} to be set"
+        if missing:
+            message = f"artifact store {uri}: expected {' and '.join(missing)} to be set"
+            raise StoreError(message)
+        if not _BUCKET_NAME.fullmatch(parts.netloc):
+            message = (
+                f"artifact store {uri}: {parts.netloc!r} is no bucket's name, expected 3 to 63 of"
+                " a-z, 0-9, dot and hyphen"
+            )
             raise StoreError(message)
         endpoint = os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"
         address = urlsplit(endpoint)

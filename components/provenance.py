@@ -15,19 +15,23 @@ from pathlib import Path
 from worldloom.config import JsonValue
 
 _ENVIRONMENT = {
-    "mlflow_run_id": "MLFLOW_RUN_ID",
     "pipeline_run_id": "WORLDLOOM_RUN_ID",
     "image_digest": "WORLDLOOM_IMAGE_DIGEST",
     "threads": "OMP_NUM_THREADS",
 }
 
 
-def provenance() -> dict[str, JsonValue]:
-    """Return what is known of this process; an unknown value is None."""
+def provenance(*, tracking_run_id: str) -> dict[str, JsonValue]:
+    """Return what is known of this process; an unknown value is None.
+
+    Args:
+        tracking_run_id: the tracking server's run; empty if nothing is tracked.
+    """
     known: dict[str, JsonValue] = {
         name: os.environ.get(variable) for name, variable in _ENVIRONMENT.items()
     }
     return known | {
+        "tracking_run_id": tracking_run_id or None,
         "commit": source_commit(),
         "machine": platform.machine(),
         "host": platform.node(),

@@ -1,7 +1,7 @@
 """How a step runs: looked up by its key, run at most once at a time, remembered when finished.
 
 `execute` is the boundary of a step's process: an error of the project becomes one log line and the
-error's exit code. This module knows no step, no pipeline and no tracking server.
+error's exit code. This module knows neither the steps nor the pipeline.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from components.step_record import (
     step_key,
     write_step_record,
 )
+from components.tracking import step_run
 from worldloom.artifacts import ArtifactKind, is_digest
 from worldloom.config import ConfigT, load_config, resolved
 from worldloom.errors import ArtifactError, ConfigError, MachineError, StoreError, WorldloomError
 from worldloom.log import configure_logging, log_event
 from worldloom.store import ArtifactStore, open_store
-from worldloom.train.tracking import NullTracker, Tracker
+from worldloom.train.tracking import Tracker
 
 __all__ = [
     "Step",
@@ -200,16 +201,19 @@ def run_step(
             log_event(logger, "step_reused", step=step.name, key=key)
             mark_latest(store, record)
             return dict(record.outputs)
-        context = StepContext(
-            config=parsed,
-            parents=dict(parents),
-            store=store,
-            scratch=_open_scratch(home, key, step.name),
-            tracker=_open_tracker(step.name),
-        )
-        record = _run_once(step, run, context, key=key, files=files)
+        scratch = _open_scratch(home, key, step.name)
+        with step_run(step.name, key=key, parents=parents) as tracked:
+            context = StepContext(
+                config=parsed,
+                parents=dict(parents),
+                store=store,
+                scratch=scratch,
+                tracker=tracked.tracker,
+            )
+            record = _run_once(step, run, context, key=key, files=files, run_id=tracked.run_id)
+            tracked.record_outputs(record.outputs)
         write_step_record(store, record)
-        shutil.rmtree(context.scratch)
+        shutil.rmtree(scratch)
     return dict(record.outputs)
 
 
@@ -225,6 +229,7 @@ def _run_once(
     *,
     key: str,
     files: Mapping[str, str],
+    run_id: str,
 ) -> StepRecord:
     started = datetime.now(UTC)
     clock = time.monotonic()
@@ -245,7 +250,7 @@ def _run_once(
         outputs=outputs,
         seconds=seconds,
         started=started.isoformat(timespec="seconds"),
-        provenance=provenance(),
+        provenance=provenance(tracking_run_id=run_id),
     )
 
 
@@ -289,15 +294,6 @@ def _open_scratch(home: Path, key: str, step_name: str) -> Path:
         log_event(logger, "step_resumes", step=step_name, scratch=str(scratch))
     scratch.mkdir(parents=True, exist_ok=True)
     return scratch
-
-
-def _open_tracker(step_name: str) -> Tracker:
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        log_event(logger, "tracking_is_off", step=step_name, reason="no MLFLOW_TRACKING_URI")
-        return NullTracker()
-    from components.tracking import open_tracker  # it imports mlflow, which is slow
-
-    return open_tracker(step_name)
 
 
 def _is_disk_full(error: BaseException | None) -> bool:

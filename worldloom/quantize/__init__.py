@@ -1,0 +1,1 @@
+"""8-bit layers, and swapping them into a trained module."""

@@ -7,9 +7,9 @@ plans. It does not know which world it walks in: the caller says what is blocked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ OPPOSITE = {"W": "S", "S": "W", "A": "D", "D": "A"}
 LOOP_FRAMES = 96
 HOLD_FRAMES = (5, 13)
 YAW_UNITS = (0.1, 0.15, 0.2)
+ESCAPE_YAW_UNITS = (0.2, 0.25, 0.3)
+SIDESTEP_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,16 @@ class Move:
         return row
 
 
-Blocked = Callable[[Move], bool]
+class Surroundings(Protocol):
+    """What the agent knows of where it stands."""
+
+    def is_blocked(self, move: Move) -> bool:
+        """Tell whether a move would run into something."""
+        ...
+
+    def open_side(self) -> int:
+        """Return +1 where there is more room to the right, -1 to the left."""
+        ...
 
 
 def choose_trajectory(generator: np.random.Generator) -> Trajectory:
@@ -56,7 +67,7 @@ def choose_trajectory(generator: np.random.Generator) -> Trajectory:
 
 
 class Explorer:
-    """Draws moves; asks `blocked` before it takes a step.
+    """Draws moves, and turns away from what is in the way.
 
     Args:
         generator: Every draw comes from it.
@@ -65,11 +76,7 @@ class Explorer:
     """
 
     def __init__(
-        self,
-        generator: np.random.Generator,
-        *,
-        pitch_share: float = 0.0,
-        bump_share: float = 0.0,
+        self, generator: np.random.Generator, *, pitch_share: float = 0.0, bump_share: float = 0.0
     ) -> None:
         """Begin with nothing held."""
         self._generator = generator
@@ -78,14 +85,17 @@ class Explorer:
         self._held = Move()
         self._left = 0
         self._is_bumping = False
+        self._escape_side = 0
 
-    def next_move(self, blocked: Blocked) -> Move:
+    def next_move(self, around: Surroundings) -> Move:
         """Return the move of the next frame."""
         if self._left == 0:
             self._hold(self._draw())
             self._is_bumping = self._generator.random() < self._bump_share
-        if blocked(self._held) and not self._is_bumping:
-            self._hold(self._way_out(blocked))
+        if around.is_blocked(self._held) and not self._is_bumping:
+            self._hold(self._way_out(around))
+        elif "W" in self._held.keys:
+            self._escape_side = 0
         self._left -= 1
         return self._held
 
@@ -94,37 +104,23 @@ class Explorer:
         self._left = int(self._generator.integers(*HOLD_FRAMES))
 
     def _draw(self) -> Move:
-        kinds = (
-            "W",
-            "W",
-            "W",
-            "W+turn",
-            "W+turn",
-            "turn",
-            "turn",
-            "A",
-            "D",
-            "S",
-            "WA",
-            "WD",
-            "",
-        )
+        kinds = ("W", "W", "W", "W+turn", "W+turn", "turn", "turn", "A", "D", "S", "WA", "WD", "")
         shares = np.array([1, 1, 1, 1, 1, 1, 1, 0.8, 0.8, 0.5, 0.25, 0.25, 0.2])
         if self._generator.random() < self._pitch_share:
             return Move("", 0.0, float(self._generator.choice((-0.1, 0.1))))
         kind = kinds[int(self._generator.choice(len(kinds), p=shares / shares.sum()))]
-        yaw = self._yaw() if kind.endswith("turn") else 0.0
+        size = float(self._generator.choice(YAW_UNITS) * self._generator.choice((-1.0, 1.0)))
+        yaw = size if kind.endswith("turn") else 0.0
         return Move(kind.removesuffix("turn").removesuffix("+"), yaw)
 
-    def _yaw(self) -> float:
-        return float(self._generator.choice(YAW_UNITS) * self._generator.choice((-1.0, 1.0)))
-
-    def _way_out(self, blocked: Blocked) -> Move:
-        if self._generator.random() < 0.35:
+    def _way_out(self, around: Surroundings) -> Move:
+        """Sidestep, or turn to the open side and keep to that side until the way is free."""
+        if self._generator.random() < SIDESTEP_SHARE:
             for key in self._generator.permutation(["A", "D", "S"]):
-                if not blocked(Move(str(key))):
+                if not around.is_blocked(Move(str(key))):
                     return Move(str(key))
-        return Move("", self._yaw())
+        self._escape_side = self._escape_side or around.open_side()
+        return Move("", self._escape_side * float(self._generator.choice(ESCAPE_YAW_UNITS)))
 
 
 def loop_moves(num_actions: int, turn_degrees_per_unit: float, variant: int) -> Iterator[Move]:

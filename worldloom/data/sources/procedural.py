@@ -44,6 +44,8 @@ __all__ = [
 
 TEST_SEED_OFFSET = 1_000_000_000
 LOOP_ATTEMPTS = 64
+SIDE_RADIANS = 1.0
+SIGHT_STEPS = 32
 
 Bytes = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
@@ -185,16 +187,28 @@ class _Walk:
         step_x, step_z = displacement(move, yaw, self._config.kinematics)
         return x + step_x, z + step_z
 
-    def _is_blocked(self, move: Move) -> bool:
+    def is_blocked(self, move: Move) -> bool:
+        """Tell whether a move runs into a wall or a pillar, or looks up or down too far."""
         pitch = self.states[-1][3] + np.radians(self._turn) * move.pitch
         if abs(pitch) > np.radians(self._config.max_pitch_degrees):
             return True
         x, z = self._target(move)
         return bool(move.keys) and not self._world.is_free(x, z, self._config.radius_metres)
 
+    def open_side(self) -> int:
+        """Return the side (+1 right) on which a line of sight reaches farther."""
+        return 1 if self._sight(SIDE_RADIANS) >= self._sight(-SIDE_RADIANS) else -1
+
+    def _sight(self, bearing: float) -> float:
+        x, z, yaw, _ = self.states[-1]
+        sine, cosine = np.sin(yaw + bearing), np.cos(yaw + bearing)
+        steps = np.arange(1, SIGHT_STEPS) * CELL_METRES / 4
+        free = [self._world.is_free(x + s * sine, z + s * cosine, 0.1) for s in steps]
+        return float(np.argmin([*free, False]))
+
     def _take(self, move: Move) -> None:
         x, z, yaw, pitch = self.states[-1]
-        if not self._is_blocked(move):
+        if not self.is_blocked(move):
             x, z = self._target(move)
         turn = float(np.radians(self._turn))
         self.states.append((x, z, yaw + turn * move.yaw, pitch + turn * move.pitch))
@@ -209,7 +223,7 @@ class _Walk:
             self._generator, pitch_share=self._config.pitch_share, bump_share=bump_share
         )
         for _ in range(num_actions):
-            self._take(explorer.next_move(self._is_blocked))
+            self._take(explorer.next_move(self))
 
     def _retrace(self, num_actions: int) -> None:
         """Undo the last moves; states are mirrored exactly, not integrated again."""
@@ -224,7 +238,7 @@ class _Walk:
         for _ in range(LOOP_ATTEMPTS):
             free = True
             for move in loop_moves(num_actions, self._turn, variant):
-                free = free and not self._is_blocked(move)
+                free = free and not self.is_blocked(move)
                 self._take(move)
             if free:
                 return

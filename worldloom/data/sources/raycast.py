@@ -358,7 +358,9 @@ def _textures(generator: np.random.Generator, count: int) -> Floats:
     other = (hue + generator.uniform(-0.12, 0.12, count)) % 1
     value = generator.uniform(0.5, 1.0, count)
     light = _hsv(hue, generator.uniform(0.3, 0.9, count), value)
-    dark = _hsv(other, generator.uniform(0.3, 0.9, count), value * generator.uniform(0.4, 0.7, count))
+    dark = _hsv(
+        other, generator.uniform(0.3, 0.9, count), value * generator.uniform(0.4, 0.7, count)
+    )
     pattern = generator.random((count, TEXTURE_SIZE, TEXTURE_SIZE)) < 0.5
     for block, members in ((2, slice(0, None, 4)), (4, slice(1, None, 4)), (4, slice(2, None, 4))):
         coarse = pattern[members, ::block, ::block]

@@ -18,8 +18,10 @@ def promote(
     code: str,
     release: str,
     report: str,
-) -> NamedTuple("Outputs", [("model_version", str), ("champion", str)]):  # type: ignore[valid-type]
-    """Register the release and move the alias if the gate passed."""
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Outputs", [("model_version", str), ("champion", str), ("decision", str), ("reasons", str)]
+):
+    """Register the release and move the alias if the gate passed; say who is champion and why."""
     from components.launch import launch
 
     return launch(

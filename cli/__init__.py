@@ -1,0 +1,1 @@
+"""The command `worldloom <noun> <verb>`: thin, and quick to start."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
 
 logger = logging.getLogger(__name__)
-IntermediateRepresentation = dict[str, JsonValue]
 
 
 def build_pipeline(definition: PipelineDefinition, profile: Profile) -> BaseComponent:
@@ -55,7 +54,7 @@ def compile_pipeline(definition: PipelineDefinition, profile: Profile, path: Pat
 
 def pipeline_ir(
     definition: PipelineDefinition, cache: Path, profile: Profile = LOCAL_PROFILE
-) -> IntermediateRepresentation:
+) -> dict[str, JsonValue]:
     """Return the pipeline's IR as plain JSON, compiling it only if its sources changed."""
     key = digest_of(
         {
@@ -66,12 +65,12 @@ def pipeline_ir(
     )
     path = cache / f"{definition.name}-{key.removeprefix('sha256:')[:24]}.json"
     if path.is_file():
-        cached: IntermediateRepresentation = json.loads(path.read_text())
+        cached: dict[str, JsonValue] = json.loads(path.read_text())
         return cached
     from google.protobuf import json_format
 
     spec = build_pipeline(definition, profile).pipeline_spec
-    fresh: IntermediateRepresentation = json_format.MessageToDict(spec)
+    fresh: dict[str, JsonValue] = json_format.MessageToDict(spec)
     cache.mkdir(parents=True, exist_ok=True)
     write_json(path, fresh)
     return fresh

@@ -10,14 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
-from typing import Literal, cast
+from typing import Literal
 
 from components.code_digest import code_files, digest_of_files
 from components.reuse import StepRequest, Verdict, judge
-from pipelines.compile import IntermediateRepresentation
 from pipelines.definition import PipelineDefinition
-from worldloom.config import JsonValue
+from pipelines.ir import ParameterSource, PipelineSpec, task_of
 from worldloom.store import ArtifactStore
 
 Action = Literal["reuse", "run", "undecided"]
@@ -57,7 +55,7 @@ class RunPlan:
 
 def make_plan(
     definition: PipelineDefinition,
-    ir: IntermediateRepresentation,
+    spec: PipelineSpec,
     arguments: Mapping[str, str],
     store: ArtifactStore,
 ) -> RunPlan:
@@ -67,16 +65,13 @@ def make_plan(
         StoreError: if the store cannot be read.
         ArtifactError: if an artifact that would be reused can be seen to be damaged.
     """
-    tasks = dag_tasks(ir)
-    known = _defaults(ir) | dict(arguments)
+    known = spec.defaults() | dict(arguments)
     outputs: dict[str, Mapping[str, str]] = {}
     planned: list[TaskPlan] = []
-    for name in task_order(ir):
-        values = {
-            parameter: _value(spec, known, outputs)
-            for parameter, spec in _parameters(tasks[name]).items()
-        }
-        task = name.replace("-", "_")
+    for name in spec.root.dag.order():
+        sources = spec.root.dag.tasks[name].inputs.parameters
+        values = {key: _value(source, known, outputs) for key, source in sources.items()}
+        task = task_of(name)
         parents = {key: value for key, value in values.items() if key not in _OWN_PARAMETERS}
         verdict = _verdict(definition.entries[task], task, values, parents, store)
         if verdict.reused:
@@ -85,47 +80,18 @@ def make_plan(
     return RunPlan(planned)
 
 
-def dag_tasks(ir: IntermediateRepresentation) -> dict[str, dict[str, JsonValue]]:
-    """Return the tasks of the compiled pipeline by KFP's name."""
-    root = cast("dict[str, dict[str, dict[str, dict[str, JsonValue]]]]", ir["root"])
-    return root["dag"]["tasks"]  # type: ignore[return-value]
-
-
-def task_order(ir: IntermediateRepresentation) -> list[str]:
-    """Return KFP's task names, parents first and otherwise by name."""
-    tasks = dag_tasks(ir)
-    sorter: TopologicalSorter[str] = TopologicalSorter()
-    for name in sorted(tasks):
-        sorter.add(name, *cast("list[str]", tasks[name].get("dependentTasks", [])))
-    return list(sorter.static_order())
-
-
-def _parameters(task: Mapping[str, JsonValue]) -> dict[str, dict[str, JsonValue]]:
-    inputs = cast("dict[str, dict[str, dict[str, JsonValue]]]", task.get("inputs", {}))
-    return inputs.get("parameters", {})
-
-
-def _defaults(ir: IntermediateRepresentation) -> dict[str, str]:
-    root = cast("dict[str, dict[str, dict[str, dict[str, str]]]]", ir["root"])
-    definitions = root.get("inputDefinitions", {}).get("parameters", {})
-    return {
-        name: spec["defaultValue"] for name, spec in definitions.items() if "defaultValue" in spec
-    }
-
-
 def _value(
-    spec: Mapping[str, JsonValue],
+    source: ParameterSource,
     arguments: Mapping[str, str],
     outputs: Mapping[str, Mapping[str, str]],
 ) -> str | None:
     """Return what a task's parameter will be; None if a task that has yet to run decides it."""
-    if "componentInputParameter" in spec:
-        return arguments[str(spec["componentInputParameter"])]
-    if "taskOutputParameter" in spec:
-        source = cast("dict[str, str]", spec["taskOutputParameter"])
-        return outputs.get(source["producerTask"], {}).get(source["outputParameterKey"])
-    runtime = cast("dict[str, str]", spec["runtimeValue"])
-    return runtime["constant"]
+    if source.component_input_parameter is not None:
+        return arguments[source.component_input_parameter]
+    if source.task_output_parameter is not None:
+        origin = source.task_output_parameter
+        return outputs.get(origin.producer_task, {}).get(origin.output_parameter_key)
+    return None if source.runtime_value is None else str(source.runtime_value.constant)
 
 
 def _verdict(

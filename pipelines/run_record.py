@@ -36,10 +36,13 @@ class RunRecord(Config):
     preset: str = Field(description="preset the configuration started from")
     config_file: str = Field(default="", description="file of settings that was laid over it")
     overrides: tuple[str, ...] = Field(default=(), description="dotted.path=value settings")
-    configs: dict[str, JsonValue] = Field(description="task to its resolved configuration")
+    configs: dict[str, dict[str, JsonValue]] = Field(
+        description="task to its resolved configuration"
+    )
     arguments: dict[str, str] = Field(description="every pipeline parameter")
     tasks: tuple[str, ...] = Field(description="tasks in an order in which they can run")
     store: str = Field(description="address of the artifact store")
+    tracking: bool = Field(default=True, description="log to MLflow")
     created: float = Field(description="Unix time of the request, seconds")
 
 

@@ -20,7 +20,8 @@ class QuantizeLinearsConfig(Config):
     """Which linear layers of a module become INT8 (weights and activations)."""
 
     layers: Literal["attention", "all"] = Field(
-        "all", description="attention: the q, k, v, o projections alone; all: every linear layer"
+        "all",
+        description="attention: the q, k, v, o projections alone; all: every linear layer",
     )
     keep: tuple[str, ...] = Field(
         _EDGES,

@@ -24,14 +24,21 @@ class LearnerConfig(Config):
         "constant", description="Learning rate after the warm-up."
     )
     decay_steps: int = Field(
-        0, ge=0, description="Step at which a cosine schedule reaches its end (0: constant only)."
+        0,
+        ge=0,
+        description="Step at which a cosine schedule reaches its end (0: constant only).",
     )
     final_fraction: float = Field(
-        0.1, ge=0, le=1, description="Learning rate at the end of a cosine, as a part of the peak."
+        0.1,
+        ge=0,
+        le=1,
+        description="Learning rate at the end of a cosine, as a part of the peak.",
     )
     betas: tuple[float, float] = Field((0.9, 0.99), description="Decay rates of AdamW's moments.")
     weight_decay: float = Field(
-        0.0, ge=0, description="Decoupled weight decay of parameters with two or more axes."
+        0.0,
+        ge=0,
+        description="Decoupled weight decay of parameters with two or more axes.",
     )
     gradient_clip: float = Field(
         1.0, ge=0, description="Largest global gradient norm; 0 leaves gradients alone."
@@ -72,15 +79,20 @@ class TrainerConfig(Config):
         100, ge=0, description="Steps between checkpoints; 0 saves at the end alone."
     )
     evaluate_every_steps: int = Field(
-        0, ge=0, description="Steps between held-out evaluations; 0: before and after alone."
+        0,
+        ge=0,
+        description="Steps between held-out evaluations; 0: before and after alone.",
     )
     seed: int = Field(0, ge=0, description="Seed of every draw, together with the step's number.")
     num_threads: int = Field(
-        0, ge=0, description="Threads of torch's CPU kernels; 0 keeps the process's setting."
+        0,
+        ge=0,
+        description="Threads of torch's CPU kernels; 0 keeps the process's setting.",
     )
     deterministic: bool = Field(
         True, description="Refuse operations whose result depends on thread timing."
     )
     learner: LearnerConfig = Field(
-        default_factory=lambda: LearnerConfig(), description="How parameters are updated."
+        default_factory=lambda: LearnerConfig(),
+        description="How parameters are updated.",
     )

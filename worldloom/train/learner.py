@@ -56,6 +56,7 @@ class Learner:
     """Update one module by gradients of a loss, and keep its moving average."""
 
     def __init__(self, module: nn.Module, config: LearnerConfig) -> None:
+        """Move the module to this process's device and start its engine (seconds, once)."""
         self.module = module
         self.config = config
         self.num_steps = 0
@@ -112,10 +113,8 @@ class Learner:
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """Let the module compute with its averaged parameters inside the block."""
-        if self.config.zero_stage == 3:  # noqa: PLR2004
-            message = "zero_stage=3: averaged weights cannot be swapped in, expected stage 0 to 2"
-            raise ValueError(message)
-        kept = {name: p.detach().clone() for name, p in self._trained()}
+        parameters = self._full_parameters()
+        kept = {name: parameters[name].clone() for name in self._names}
         self._fill(self._ema)
         try:
             yield
@@ -174,7 +173,7 @@ class Learner:
         return engine
 
     def _flat_parameters(self) -> list[Tensor]:
-        if self.config.zero_stage == 3:  # noqa: PLR2004
+        if self.config.zero_stage == 3:
             return list(self._engine.optimizer.fp32_partitioned_groups_flat)
         return [flat for group in self._optimizer.param_groups for flat in group["params"]]
 
@@ -191,7 +190,7 @@ class Learner:
             self._engine.optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001
 
     def _full_parameters(self) -> dict[str, Tensor]:
-        if self.config.zero_stage < 3:  # noqa: PLR2004
+        if self.config.zero_stage < 3:
             return {name: p.detach() for name, p in self.module.named_parameters()}
         return {
             name: _whole(p) if p.requires_grad else p.detach()
@@ -208,7 +207,8 @@ class Learner:
     def _fill(self, values: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             for name, parameter in self._trained():
-                parameter.data.copy_(values[name])
+                with _writable(parameter):
+                    parameter.data.copy_(values[name])
 
     def _plain_gradient_norm(self) -> float:
         gradients = [p.grad for _, p in self._trained() if p.grad is not None]
@@ -302,7 +302,7 @@ def start_distributed() -> torch.device:
         if "RANK" in os.environ:
             torch.distributed.init_process_group(backend)
         else:
-            store = torch.distributed.HashStore()
+            store = torch.distributed.HashStore()  # type: ignore[attr-defined]
             torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
     return torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
@@ -317,8 +317,10 @@ def _is_split(parameter: nn.Parameter) -> bool:
 
 
 def _shape(parameter: nn.Parameter) -> torch.Size:
-    shape: torch.Size = parameter.ds_shape if _is_split(parameter) else parameter.shape
-    return shape
+    if _is_split(parameter):
+        whole: torch.Size = parameter.ds_shape  # type: ignore[attr-defined]
+        return whole
+    return parameter.shape
 
 
 def _whole(parameter: nn.Parameter) -> Tensor:

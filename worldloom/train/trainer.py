@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +27,27 @@ from torch import Tensor, nn
 from worldloom.config import JsonValue
 from worldloom.errors import TrainingError
 from worldloom.log import log_event
-from worldloom.train.checkpoint import TrainingCheckpoint, load_checkpoint, save_checkpoint
+from worldloom.train.checkpoint import (
+    TrainingCheckpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from worldloom.train.config import TrainerConfig
 from worldloom.train.learner import Learner
 from worldloom.train.tracking import NullTracker, Tracker, prefixed
 
-__all__ = ["Objective", "Trainer", "TrainerConfig", "TrainingResult", "step_generator"]
+__all__ = [
+    "Objective",
+    "StatefulObjective",
+    "Trainer",
+    "TrainerConfig",
+    "TrainingResult",
+    "step_generator",
+]
 
 logger = logging.getLogger(__name__)
+
+_OBJECTIVE = "objective."
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 HistoryRow = dict[str, float]
@@ -52,6 +65,17 @@ class Objective(Protocol):
 
     def evaluate(self) -> Mapping[str, float]:
         """Return held-out values of the module as it stands; no draw may differ between calls."""
+
+
+@runtime_checkable
+class StatefulObjective(Protocol):
+    """An objective whose draws or loss depend on tensors of its own."""
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold beside the module."""
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Restore `state_tensors`."""
 
 
 @dataclass
@@ -76,7 +100,7 @@ class StopRequest:
         self.is_set = False
         self._previous: signal._HANDLER = None
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> Self:
         """Take the signal over, where this thread may."""
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._ask)
@@ -94,7 +118,10 @@ class StopRequest:
 @contextlib.contextmanager
 def deterministic_arithmetic(*, enabled: bool, num_threads: int = 0) -> Iterator[None]:
     """Fix torch's thread count and, where asked, refuse operations that depend on timing."""
-    threads, was_enabled = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, was_enabled = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
     if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -111,6 +138,7 @@ class Trainer:
     """Run an objective's steps from wherever the folder's checkpoint stands."""
 
     def __init__(self, config: TrainerConfig) -> None:
+        """Keep the settings; nothing starts before `run`."""
         self.config = config
 
     def run(
@@ -180,7 +208,15 @@ class _Run:
             log_event(logger, "training_started", **params)
             self.evaluate()
             return
-        self.result.learner.load_state_tensors(checkpoint.tensors)
+        own = {
+            name.removeprefix(_OBJECTIVE): value
+            for name, value in checkpoint.tensors.items()
+            if name.startswith(_OBJECTIVE)
+        }
+        if isinstance(self.objective, StatefulObjective):
+            self.objective.load_state_tensors(own)
+        learned = {n: v for n, v in checkpoint.tensors.items() if not n.startswith(_OBJECTIVE)}
+        self.result.learner.load_state_tensors(learned)
         self.result.history = _rows(checkpoint.values["history"])
         self.result.evaluations = _rows(checkpoint.values["evaluations"])
         self.saved_step = self.step
@@ -223,22 +259,21 @@ class _Run:
     def evaluate(self) -> None:
         module = self.objective.module
         module.eval()
-        if self.config.learner.zero_stage < 3:  # noqa: PLR2004
-            with torch.no_grad(), self.result.learner.averaged_weights():
-                values = dict(self.objective.evaluate())
-        else:
-            with torch.no_grad():
-                values = dict(self.objective.evaluate())
+        with torch.no_grad(), self.result.learner.averaged_weights():
+            values = dict(self.objective.evaluate())
         module.train()
         if values:
             self.result.evaluations.append({"step": float(self.step), **values})
-            self.tracker.log_metrics(prefixed(values, "held_out"), self.step)
-            log_event(logger, "evaluated", step=self.step, **values)
+            self.tracker.log_metrics(prefixed(values, "evaluation"), self.step)
+            log_event(logger, "evaluated", step=self.step, values=values)
 
     def save(self) -> None:
         if self.saved_step == self.step:
             return
         tensors = self.result.learner.state_tensors()
+        if isinstance(self.objective, StatefulObjective):
+            own = self.objective.state_tensors()
+            tensors |= {f"{_OBJECTIVE}{name}": value for name, value in own.items()}
         if self.rank == 0:
             values: dict[str, JsonValue] = {
                 "history": [dict(row) for row in self.result.history],
@@ -252,7 +287,10 @@ class _Run:
         if self.rank:
             return
         self.tracker.log_metrics(
-            prefixed({name: value for name, value in values.items() if name != "step"}, "train"),
+            prefixed(
+                {name: value for name, value in values.items() if name != "step"},
+                "train",
+            ),
             step,
         )
         if self.report is not None:

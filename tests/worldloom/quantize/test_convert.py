@@ -79,7 +79,7 @@ def test_all_means_all_but_what_is_kept() -> None:
 
 def test_unsupported_layer_is_refused_by_name_and_nothing_is_changed() -> None:
     network = seeded(odd=5)
-    with pytest.raises(ConfigError, match="layer odd: out_features=5 is not a multiple of 8"):
+    with pytest.raises(ConfigError, match=r"layer odd: out_features=5 is not a multiple of 8"):
         quantize_linears(network, QuantizeLinearsConfig())
     assert not any(isinstance(layer, Int8Linear) for layer in network.modules())
     quantize_linears(network, QuantizeLinearsConfig(keep=("^odd$", "^patch_embed$")))
@@ -110,7 +110,7 @@ def test_state_of_another_module_is_refused() -> None:
         load_quantized(nn.Sequential(nn.Linear(6, 16)), network.state_dict())
     state = network.state_dict()
     del state["odd.weight_scale"]
-    with pytest.raises(ArtifactError, match="odd.weight_scale"):
+    with pytest.raises(ArtifactError, match=r"odd\.weight_scale"):
         load_quantized(Network(), state)
 
 

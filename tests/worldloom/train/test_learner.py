@@ -1,0 +1,174 @@
+"""One module's updates: schedule, clipping, averages, a state that goes back in."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from worldloom.errors import TrainingError
+from worldloom.train.checkpoint import same_tensors
+from worldloom.train.learner import Learner, LearnerConfig, engine_config, learning_rate_at
+
+
+def network(seed: int = 0) -> nn.Module:
+    module = nn.Sequential(nn.Linear(7, 13), nn.BatchNorm1d(13), nn.GELU(), nn.Linear(13, 3))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return module
+
+
+def inputs(step: int) -> Tensor:
+    return torch.randn(5, 7, generator=torch.Generator().manual_seed(step))
+
+
+def train(learner: Learner, steps: range) -> list[float]:
+    def loss_of(step: int) -> Tensor:
+        x = inputs(step)
+        return learner.compute(lambda: (learner.module(x) - x[:, :3]).square().mean())
+
+    return [learner.step(loss_of(step)) for step in steps]
+
+
+def test_warmup_then_constant() -> None:
+    config = LearnerConfig(learning_rate=1.0, warmup_steps=4)
+    rates = [learning_rate_at(config, step) for step in range(6)]
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_cosine_ends_at_its_fraction() -> None:
+    config = LearnerConfig(
+        learning_rate=2.0, warmup_steps=2, schedule="cosine", decay_steps=10, final_fraction=0.1
+    )
+    assert learning_rate_at(config, 2) == 2.0
+    assert learning_rate_at(config, 6) == pytest.approx(1.1)
+    assert learning_rate_at(config, 10) == learning_rate_at(config, 99) == pytest.approx(0.2)
+
+
+def test_cosine_without_an_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="decay_steps=3"):
+        LearnerConfig(schedule="cosine", warmup_steps=3, decay_steps=3)
+
+
+def test_first_update_is_adamw_by_hand() -> None:
+    config = LearnerConfig(learning_rate=0.01, gradient_clip=0.0, weight_decay=0.1)
+    module, twin = network(), network()
+    learner = Learner(module, config)
+    norm = train(learner, range(1))[0]
+    x = inputs(0)
+    (twin(x) - x[:, :3]).square().mean().backward()
+    gradients = [p.grad for p in twin.parameters()]
+    assert norm == pytest.approx(math.sqrt(sum(float(g.square().sum()) for g in gradients)))
+    for after, parameter in zip(module.parameters(), twin.parameters(), strict=True):
+        before = parameter.detach() * (1 - 0.01 * 0.1 if parameter.dim() > 1 else 1)
+        assert parameter.grad is not None
+        update = parameter.grad / (parameter.grad.abs() + 1e-8)
+        torch.testing.assert_close(after.detach(), before - 0.01 * update, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_clipping_bounds_the_first_moment(stage: int) -> None:
+    config = LearnerConfig(gradient_clip=0.01, betas=(0.0, 0.99), zero_stage=stage)
+    learner = Learner(network(), config)
+    norm = train(learner, range(1))[0]
+    state = learner.state_tensors()
+    moments = [v for name, v in state.items() if name.startswith("exp_avg.")]
+    clipped = math.sqrt(sum(float(m.square().sum()) for m in moments))
+    assert norm > 0.01
+    assert clipped == pytest.approx(0.01, rel=1e-3)
+
+
+def test_average_follows_the_ramp_and_then_the_decay() -> None:
+    learner = Learner(network(), LearnerConfig(ema_decay=0.3, learning_rate=0.1))
+    expected = learner.ema_state()
+    for step in range(4):
+        train(learner, range(step, step + 1))
+        decay = min(0.3, (2 + step) / (11 + step))
+        now = dict(learner.module.named_parameters())
+        expected = {n: decay * v + (1 - decay) * now[n].detach() for n, v in expected.items()}
+    for name, value in learner.ema_state().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_averaged_weights_are_there_inside_the_block_only(stage: int) -> None:
+    learner = Learner(network(), LearnerConfig(learning_rate=0.1, zero_stage=stage))
+    train(learner, range(2))
+    before = learner.state_tensors()
+    learner.module.eval()
+    plain = learner.compute(lambda: learner.module(inputs(9)).sum())
+    with learner.averaged_weights():
+        averaged = learner.compute(lambda: learner.module(inputs(9)).sum())
+    assert plain.item() != averaged.item()
+    assert same_tensors(learner.state_tensors(), before)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_state_goes_on_in_another_learner_bit_for_bit(stage: int, precision: str) -> None:
+    config = LearnerConfig(zero_stage=stage, precision=precision, warmup_steps=2)
+    whole = Learner(network(), config)
+    train(whole, range(6))
+    half = Learner(network(), config)
+    train(half, range(3))
+    other = Learner(network(seed=5), config)
+    other.load_state_tensors(half.state_tensors())
+    train(other, range(3, 6))
+    assert same_tensors(other.state_tensors(), whole.state_tensors())
+    assert "buffers.1.running_mean" in whole.state_tensors()
+
+
+def test_stages_share_one_state() -> None:
+    plain = Learner(network(), LearnerConfig())
+    train(plain, range(2))
+    split = Learner(network(seed=5), LearnerConfig(zero_stage=2))
+    split.load_state_tensors(plain.state_tensors())
+    assert same_tensors(split.state_tensors(), plain.state_tensors())
+
+
+def test_frozen_parameters_stay_and_are_not_averaged() -> None:
+    module = network()
+    for parameter in module[0].parameters():
+        parameter.requires_grad_(False)
+    kept = module[0].weight.detach().clone()
+    learner = Learner(module, LearnerConfig(learning_rate=0.1, weight_decay=0.5))
+    train(learner, range(2))
+    assert torch.equal(module[0].weight, kept)
+    assert "0.weight" not in learner.ema_state()
+    assert torch.equal(learner.module_state()["0.weight"], kept)
+
+
+def test_module_state_loads_into_the_module() -> None:
+    learner = Learner(network(), LearnerConfig(learning_rate=0.1))
+    train(learner, range(2))
+    other = network(seed=5)
+    other.load_state_dict(learner.module_state())
+    assert torch.equal(dict(other.named_parameters())["0.weight"], learner.ema_state()["0.weight"])
+
+
+def test_state_of_another_module_is_refused_by_name() -> None:
+    learner = Learner(network(), LearnerConfig())
+    state = learner.state_tensors()
+    state["parameters.0.weight"] = torch.zeros(2, 2)
+    with pytest.raises(TrainingError, match=r"parameters\.0\.weight: the checkpoint has \(2, 2\)"):
+        learner.load_state_tensors(state)
+    del state["parameters.0.weight"]
+    with pytest.raises(TrainingError, match=r"parameters\.0\.weight.*no such tensor"):
+        learner.load_state_tensors(state)
+
+
+def test_module_without_trained_parameters_is_refused() -> None:
+    with pytest.raises(ValueError, match="no parameter requires a gradient"):
+        Learner(nn.GELU(), LearnerConfig())
+
+
+def test_engine_settings_have_deepspeeds_keys() -> None:
+    settings = engine_config(LearnerConfig(zero_stage=2, precision="bf16", micro_batch_size=4))
+    assert settings["train_micro_batch_size_per_gpu"] == 4
+    assert settings["zero_optimization"] == {"stage": 2}
+    assert settings["gradient_clipping"] == 1.0
+    assert settings["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}

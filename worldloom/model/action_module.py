@@ -11,10 +11,10 @@ Letters: B batch, T latents, P places (tokens of a latent), W frames of a window
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES
+from worldloom.model.attention import attend
 
 _KEY_EMBED_DIM = 16
 
@@ -80,11 +80,7 @@ class ActionModule(nn.Module):
         position = torch.arange(latents, device=query.device, dtype=query.dtype)
         distance = -(position[:, None] - position[None, :]).abs()
         slopes = 2.0 ** -torch.arange(self.num_heads, device=query.device, dtype=query.dtype)
-        out = F.scaled_dot_product_attention(
-            by_place(query),
-            by_place(key),
-            by_place(value),
-            attn_mask=slopes[:, None, None] * distance,
-        )
+        bias = slopes[:, None, None] * distance
+        out = attend(by_place(query), by_place(key), by_place(value), bias)
         heads = out.view(batch, places, self.num_heads, latents, -1)
         return heads.permute(0, 3, 1, 2, 4).reshape(batch, latents, places, width)

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from worldloom.config import Config, load_config
+from worldloom.config import load_config
 from worldloom.errors import ArtifactError
 from worldloom.frames import TEMPORAL_STRIDE, num_latent_frames
 from worldloom.model.causal_conv import (
@@ -33,48 +32,13 @@ from worldloom.model.causal_conv import (
     unfold_time,
     zero_init,
 )
+from worldloom.model.vae_config import GROUP_CHANNELS, RGB, VAEConfig
 
-RGB = 3
-GROUP_CHANNELS = TEMPORAL_STRIDE * RGB
+__all__ = ["CoderCache", "DecoderCache", "EncoderCache", "VAEConfig", "VAEDecoder", "VAEEncoder"]
+__all__ += ["VideoVAE", "group_frames", "load_vae", "load_weights", "save_vae", "ungroup_frames"]
+
 CONFIG_FILE = "vae.json"
 WEIGHTS_FILE = "vae.safetensors"
-
-
-class VAEConfig(Config):
-    """Shapes of the causal video VAE."""
-
-    latent_channels: int = Field(16, ge=1, description="channels of a latent")
-    spatial_stride: int = Field(8, ge=2, description="pixels of a latent's edge")
-    encoder_widths: tuple[int, ...] = Field(
-        (48, 64, 96), description="channels a stage, finest first; each stage halves the edge"
-    )
-    decoder_widths: tuple[int, ...] = Field(
-        (112, 72, 48), description="channels a stage, coarsest first; each doubles the edge"
-    )
-    encoder_blocks: int = Field(1, ge=1, description="residual blocks a stage of the encoder")
-    decoder_blocks: int = Field(1, ge=1, description="residual blocks a stage of the decoder")
-    encoder_temporal_kernel: int = Field(
-        1, ge=1, description="latent frames that the encoder's coarsest stage sees"
-    )
-    decoder_temporal_kernel: int = Field(
-        2, ge=1, description="latent frames that the decoder's coarsest stage sees"
-    )
-
-    @model_validator(mode="after")
-    def _edges_fit(self) -> VAEConfig:
-        for widths in (self.encoder_widths, self.decoder_widths):
-            if not widths or self.spatial_stride % 2 ** (len(widths) - 1):
-                message = (
-                    f"widths {widths}: {len(widths)} stages do not divide "
-                    f"spatial_stride={self.spatial_stride} into halves"
-                )
-                raise ValueError(message)
-        return self
-
-    @property
-    def patch_values(self) -> int:
-        """Values of the patch that one latent vector stands for."""
-        return GROUP_CHANNELS * self.spatial_stride**2
 
 
 @dataclass(frozen=True)

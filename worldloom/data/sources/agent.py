@@ -26,7 +26,7 @@ LOOP_FRAMES = 96
 HOLD_FRAMES = (5, 13)
 YAW_UNITS = (0.1, 0.15, 0.2)
 ESCAPE_YAW_UNITS = (0.2, 0.25, 0.3)
-SIDESTEP_SHARE = 0.25
+SIDESTEP_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Explorer:
 
     def _draw(self) -> Move:
         kinds = ("W", "W", "W", "W+turn", "W+turn", "turn", "turn", "A", "D", "S", "WA", "WD", "")
-        shares = np.array([1, 1, 1, 1, 1, 1, 1, 0.8, 0.8, 0.5, 0.25, 0.25, 0.2])
+        shares = np.array([1.3, 1.3, 1.3, 1.2, 1.2, 0.9, 0.9, 0.9, 0.9, 0.6, 0.25, 0.25, 0.15])
         if self._generator.random() < self._pitch_share:
             return Move("", 0.0, float(self._generator.choice((-0.1, 0.1))))
         kind = kinds[int(self._generator.choice(len(kinds), p=shares / shares.sum()))]

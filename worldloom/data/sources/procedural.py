@@ -25,12 +25,8 @@ from worldloom.data.sources.agent import (
     loop_moves,
     spin_moves,
 )
-from worldloom.data.sources.raycast import (
-    CELL_METRES,
-    World,
-    render_poses,
-    world_from_seed,
-)
+from worldloom.data.sources.procedural_world import CELL_METRES, World, world_from_seed
+from worldloom.data.sources.raycast import render_poses
 from worldloom.frames import TEMPORAL_STRIDE
 
 __all__ = [
@@ -82,7 +78,7 @@ def world_seed(seed: int, split: Split) -> int:
 def render(world: World, pose: FloatArray, config: ProceduralConfig | None = None) -> Bytes:
     """Render what a camera at a c2w pose [4, 4] sees: uint8 [H, W, 3], the ground truth."""
     config = config or ProceduralConfig()
-    return _render(world, pose[None], config)[0]
+    return np.asarray(_render(world, pose[None], config)[0], np.uint8)
 
 
 def capture_clip(

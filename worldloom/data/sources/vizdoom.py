@@ -1,30 +1,16 @@
-"""Clips of Freedoom's maps, recorded in the ViZDoom engine.
+"""Clips of Freedoom's maps: the agent walks them in the ViZDoom engine.
 
-The agent of `agent.py` walks; movement is the engine's own (thrust, friction, collision, stairs),
-steered so that a held key moves `Kinematics.speed_metres` a frame and a mouse unit turns exactly
-`turn_degrees_per_unit`. Poses are read back from the engine, one metre to `UNITS_PER_METRE` map
-units. The engine shears the picture to look up and down, which no pinhole camera does, so nobody
-looks up here: pitch is always zero. It does not know filters, prompts' wording beyond a plain one,
-or storage.
+Poses and yaw rates are read back from the engine, one metre to `UNITS_PER_METRE` map units, so
+they are what happened: a mouse unit turns exactly `turn_degrees_per_unit`. Walks begin at a random
+place of the map that has room. It does not know filters, prompts' wording beyond a plain one, or
+storage.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Self
-
-import cv2
 import numpy as np
-import vizdoom
 from numpy.typing import NDArray
-from pydantic import Field
 
-from worldloom.camera import Intrinsics, Kinematics, pose_matrix
-from worldloom.config import Config
 from worldloom.data.schema import Clip, Split
 from worldloom.data.sources.agent import (
     Explorer,
@@ -35,271 +21,30 @@ from worldloom.data.sources.agent import (
     loop_moves,
     spin_moves,
 )
+from worldloom.data.sources.doom_engine import (
+    UNITS_PER_METRE,
+    DoomEngine,
+    DoomState,
+    VizdoomConfig,
+    WalkInterruptedError,
+)
 from worldloom.errors import DataError
 from worldloom.frames import TEMPORAL_STRIDE
 
-UNITS_PER_METRE = 32.0
-SCREEN_WIDTH, SCREEN_HEIGHT = 320, 240
-SCREEN_FOV_DEGREES = 116
-PIXEL_ASPECT = 1.2
-THRUST_PER_UNIT = 1 / 32
-MAX_THRUST = 50
-EYE_UNITS = 41.0
-SETTLE_TICS = 35
+__all__ = ["DoomEngine", "VizdoomConfig", "capture_clip"]
+
 TELEPORT_METRES = 3.0
 ATTEMPTS = 16
 ARRIVED_METRES = 0.5
-WARM_UP_FRAMES = 16
+WANDER_FRAMES = (8, 20)
+WANDER_METRES = 0.75
 HEADINGS = 8
 SPOT_ATTEMPTS = 6
-DEPTH_STEPS_PER_METRE = 4.0
 NEAR_METRES = 1.6
 ROOMY_METRES = 5.0
 
 Bytes = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
-
-_BUTTONS = [
-    vizdoom.Button.MOVE_FORWARD_BACKWARD_DELTA,
-    vizdoom.Button.MOVE_LEFT_RIGHT_DELTA,
-    vizdoom.Button.TURN_LEFT_RIGHT_DELTA,
-]
-_VARIABLES = [
-    vizdoom.GameVariable.CAMERA_POSITION_X,
-    vizdoom.GameVariable.CAMERA_POSITION_Y,
-    vizdoom.GameVariable.CAMERA_POSITION_Z,
-    vizdoom.GameVariable.CAMERA_ANGLE,
-    vizdoom.GameVariable.VELOCITY_X,
-    vizdoom.GameVariable.VELOCITY_Y,
-    vizdoom.GameVariable.VIEW_HEIGHT,
-    vizdoom.GameVariable.ON_GROUND,
-]
-_PICKUPS = frozenset(
-    "Stimpack Medikit HealthBonus ArmorBonus GreenArmor BlueArmor Clip ClipBox Shell ShellBox"
-    " RocketAmmo RocketBox Cell CellPack Shotgun SuperShotgun Chaingun RocketLauncher PlasmaRifle"
-    " Backpack Soulsphere Berserk".split()
-)
-
-
-class VizdoomConfig(Config):
-    """How Freedoom's maps are recorded."""
-
-    train_maps: tuple[str, ...] = Field(
-        ("MAP01", "MAP02", "MAP04", "MAP05", "MAP06", "MAP07", "MAP09", "MAP10", "MAP11", "MAP13"),
-        min_length=1,
-        description="maps of freedoom2.wad to learn from",
-    )
-    test_maps: tuple[str, ...] = Field(
-        ("MAP03", "MAP08", "MAP12", "MAP14"),
-        min_length=1,
-        description="maps of freedoom2.wad never learnt from",
-    )
-    height: int = Field(64, gt=0, description="frame height, pixels; at most the width")
-    width: int = Field(64, gt=0, description="frame width, pixels")
-    gamma: float = Field(1.6, gt=0, description="brightening of the engine's dim picture")
-    tics_per_frame: int = Field(2, ge=1, description="engine tics (1/35 s) a frame")
-    kinematics: Kinematics = Field(Kinematics(), description="what an action moves")
-
-    @property
-    def intrinsics(self) -> Intrinsics:
-        """The camera of the frames: 90 degrees across."""
-        return Intrinsics.from_fov(self.height, self.width)
-
-    def maps(self, split: Split) -> tuple[str, ...]:
-        """Return the maps of a split."""
-        return self.train_maps if split == "train" else self.test_maps
-
-
-@dataclass(frozen=True)
-class _State:
-    """The camera after a tic: map units, degrees counter-clockwise, units a tic."""
-
-    x: float
-    y: float
-    eye_z: float
-    angle: float
-    velocity_x: float
-    velocity_y: float
-
-    def pose(self) -> FloatArray:
-        """Return the c2w pose: the map's east is +z, its south +x."""
-        position = np.array([-self.y, -self.eye_z, self.x]) / UNITS_PER_METRE
-        return pose_matrix(position, -float(np.radians(self.angle)), 0.0)
-
-    def distance_to(self, other: _State) -> float:
-        """Return the metres between two states on the floor plan."""
-        return float(np.hypot(self.x - other.x, self.y - other.y)) / UNITS_PER_METRE
-
-
-class DoomEngine:
-    """One engine process; enter it, then `begin` an episode and `advance` frame by frame."""
-
-    def __init__(self, config: VizdoomConfig) -> None:
-        """Prepare an engine; nothing is started."""
-        self._config = config
-        self._scratch = tempfile.TemporaryDirectory(prefix="worldloom-vizdoom-")
-        self._game = self._configured_game()
-        self._is_running = False
-        self._brightness = 255 * (np.arange(256) / 255) ** (1 / config.gamma)
-        half = SCREEN_WIDTH / 2 / np.tan(np.radians(SCREEN_FOV_DEGREES) / 2)
-        self._crop_columns = round(half)
-        self._crop_rows = round(half * PIXEL_ASPECT * config.height / config.width)
-        if self._crop_rows > SCREEN_HEIGHT // 2:
-            message = f"height={config.height}: expected at most the width ({config.width})"
-            raise ValueError(message)
-
-    def __enter__(self) -> Self:
-        """Return the engine."""
-        return self
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the engine's process."""
-        self.close()
-
-    def close(self) -> None:
-        """End the engine's process and remove its files."""
-        self._game.close()
-        self._is_running = False
-        self._scratch.cleanup()
-
-    def begin(self, map_name: str, seed: int) -> None:
-        """Start a map from its beginning, with every random number of the engine from `seed`."""
-        self._game.set_doom_map(map_name)
-        self._game.set_seed(seed % 2**31)
-        try:
-            if self._is_running:
-                self._game.new_episode()
-            else:
-                self._game.init()
-                self._is_running = True
-        except (vizdoom.ViZDoomErrorException, vizdoom.ViZDoomUnexpectedExitException) as error:
-            message = f"ViZDoom cannot start map {map_name!r}: {error}"
-            raise DataError(message) from error
-        for command in ("god", "notarget", f"fov {SCREEN_FOV_DEGREES}"):
-            self._game.send_game_command(command)
-        self.wait(SETTLE_TICS)
-
-    def wait(self, tics: int) -> None:
-        """Let time pass."""
-        for _ in range(tics):
-            self._act(0, 0, 0)
-
-    def pickup_spots(self) -> list[tuple[float, float]]:
-        """Return where things to pick up lie: places that a player can stand in."""
-        state = self._game.get_state()
-        return sorted({(o.position_x, o.position_y) for o in state.objects if o.name in _PICKUPS})
-
-    def warp(self, x: float, y: float) -> bool:
-        """Put the player somewhere; tell whether it came to stand there."""
-        self._game.send_game_command(f"warp {x} {y}")
-        for _ in range(SETTLE_TICS):
-            self._act(0, 0, 0)
-        variables = self._variables()
-        state = self.state()
-        is_near = np.hypot(state.x - x, state.y - y) < 1
-        return bool(is_near and abs(variables[6] - EYE_UNITS) < 1 and variables[7] > 0)
-
-    def state(self) -> _State:
-        """Return the camera as it stands."""
-        x, y, z, angle, velocity_x, velocity_y, _, _ = self._variables()
-        return _State(x, y, z, angle, velocity_x, velocity_y)
-
-    def frame(self) -> Bytes:
-        """Return the picture [H, W, 3]: square pixels, 90 degrees across, by area averaging."""
-        screen = self._game.get_state().screen_buffer
-        rows = slice(SCREEN_HEIGHT // 2 - self._crop_rows, SCREEN_HEIGHT // 2 + self._crop_rows)
-        columns = slice(
-            SCREEN_WIDTH // 2 - self._crop_columns, SCREEN_WIDTH // 2 + self._crop_columns
-        )
-        size = (self._config.width, self._config.height)
-        picture = cv2.resize(screen[rows, columns], size, interpolation=cv2.INTER_AREA)
-        return np.asarray(self._brightness[picture], np.uint8)
-
-    def sight(self) -> FloatArray:
-        """Return about how many metres one sees at eye height, from left to right."""
-        middle = slice(SCREEN_HEIGHT // 2 - 16, SCREEN_HEIGHT // 2 + 8)
-        depth = self._game.get_state().depth_buffer[middle].min(axis=0)
-        columns = depth.reshape(-1, SCREEN_WIDTH // 32).mean(axis=1)
-        return np.asarray(columns / DEPTH_STEPS_PER_METRE, np.float64)
-
-    def turn(self, degrees: float) -> None:
-        """Turn right at once."""
-        self._act(0, 0, degrees)
-
-    def advance(self, target: tuple[float, float], turn_degrees: float) -> _State:
-        """Play one frame: turn right by `turn_degrees` and steer for a point in map units.
-
-        Raises:
-            _InterruptedError: when the map ends.
-        """
-        tics = self._config.tics_per_frame
-        limit = 1.25 * self._config.kinematics.speed_metres * UNITS_PER_METRE / tics
-        for tic in range(tics):
-            state = self.state()
-            wanted = np.array([target[0] - state.x, target[1] - state.y]) / (tics - tic)
-            length = float(np.hypot(*wanted))
-            wanted *= min(1.0, limit / length) if length else 1.0
-            thrust = wanted - (state.velocity_x, state.velocity_y)
-            angle = np.radians(state.angle - turn_degrees / tics)
-            forward = thrust[0] * np.cos(angle) + thrust[1] * np.sin(angle)
-            right = thrust[0] * np.sin(angle) - thrust[1] * np.cos(angle)
-            self._act(float(forward), float(right), turn_degrees / tics)
-        return self.state()
-
-    def _act(self, forward: float, right: float, turn_degrees: float) -> None:
-        keys = np.clip(
-            np.round(np.array([forward, right]) / THRUST_PER_UNIT), -MAX_THRUST, MAX_THRUST
-        )
-        self._game.make_action([float(keys[0]), float(keys[1]), turn_degrees], 1)
-        if self._game.is_episode_finished() or self._game.is_player_dead():
-            raise _InterruptedError
-
-    def _variables(self) -> FloatArray:
-        return np.asarray(self._game.get_state().game_variables, np.float64)
-
-    def _configured_game(self) -> vizdoom.DoomGame:
-        game = vizdoom.DoomGame()
-        engine_folder = Path(vizdoom.__file__).parent
-        game.set_doom_game_path(str(engine_folder / "freedoom2.wad"))
-        game.set_doom_config_path(str(Path(self._scratch.name) / "engine.ini"))
-        game.set_screen_resolution(vizdoom.ScreenResolution.RES_320X240)
-        game.set_screen_format(vizdoom.ScreenFormat.RGB24)
-        game.set_objects_info_enabled(True)
-        game.set_depth_buffer_enabled(True)
-        for switch in _hidden_things(game):
-            switch(False)
-        game.set_available_buttons(_BUTTONS)
-        game.set_available_game_variables(_VARIABLES)
-        game.set_window_visible(False)
-        game.set_sound_enabled(False)
-        game.set_mode(vizdoom.Mode.PLAYER)
-        game.set_episode_timeout(0)
-        game.add_game_args("-nomonsters +movebob 0 +sv_cheats 1")
-        return game
-
-
-class _InterruptedError(Exception):
-    """The walk cannot go on: the map ended, or something moved the player far at once."""
-
-
-def _hidden_things(game: vizdoom.DoomGame) -> list[Callable[[bool], None]]:
-    return [
-        game.set_render_hud,
-        game.set_render_minimal_hud,
-        game.set_render_crosshair,
-        game.set_render_weapon,
-        game.set_render_decals,
-        game.set_render_particles,
-        game.set_render_effects_sprites,
-        game.set_render_messages,
-        game.set_render_corpses,
-        game.set_render_screen_flashes,
-    ]
 
 
 def capture_clip(
@@ -354,7 +99,7 @@ def _capture(
             engine.begin(map_name, int(generator.integers(2**31)))
             walk = _Walk(engine, config, generator)
             walk.follow(kind, num_frames - 1)
-        except _InterruptedError:
+        except WalkInterruptedError:
             continue
         return walk.clip(map_name, seed, split)
     message = f"map {map_name!r}, seed {seed}: {ATTEMPTS} walks were cut short, expected one whole"
@@ -419,15 +164,20 @@ class _Walk:
     def _go_somewhere(self) -> None:
         """Go to a random place of the map with some room, unrecorded, and look at the room."""
         spots = self._engine.pickup_spots()
-        order = self._generator.permutation(len(spots))[:SPOT_ATTEMPTS]
-        for index in order:
-            if self._engine.warp(*spots[index]) and self._face_room():
+        for index in self._generator.permutation(len(spots))[:SPOT_ATTEMPTS]:
+            if self._engine.warp(*spots[index]) and self._face_room() and self._wander():
                 break
-        self.states, self.frames = [self._engine.state()], []
-        self._take(Move("", float(self._generator.uniform(-30, 30)) / self._turn))
-        self._explore(int(self._generator.integers(1, WARM_UP_FRAMES)))
-        self._take(Move())
+        else:
+            self._wander()
         self.moves = []
+
+    def _wander(self) -> bool:
+        """Walk a little, unrecorded, and stop; tell whether the place lets one move."""
+        self.states, self.moves, self.frames = [self._engine.state()], [], []
+        self._take(Move("", float(self._generator.uniform(-30, 30)) / self._turn))
+        self._explore(int(self._generator.integers(*WANDER_FRAMES)))
+        self._take(Move())
+        return max(state.distance_to(self.states[0]) for state in self.states) > WANDER_METRES
 
     def _face_room(self) -> bool:
         """Turn to where one sees far (drawn by distance); tell whether one does at all."""
@@ -448,13 +198,13 @@ class _Walk:
         state = self._engine.advance(goal, move.yaw * self._turn)
         moved = state.distance_to(before)
         if moved > TELEPORT_METRES:
-            raise _InterruptedError
+            raise WalkInterruptedError
         self._progress = moved / self._config.kinematics.speed_metres if move.keys else 1.0
         self.states.append(state)
         self.moves.append(move)
         self.frames.append(self._engine.frame())
 
-    def _step(self, move: Move, state: _State) -> tuple[float, float]:
+    def _step(self, move: Move, state: DoomState) -> tuple[float, float]:
         """Return the map units east and south that a move asks for."""
         yaw = -float(np.radians(state.angle))
         right, forward = displacement(move, yaw, self._config.kinematics)

@@ -25,6 +25,10 @@ class BlockContext:
     keys: Tensor
     values: Tensor
 
+    def row(self, index: int) -> BlockContext:
+        """Return one sample's keys and values, the batch axis kept."""
+        return BlockContext(self.keys[index : index + 1], self.values[index : index + 1])
+
 
 @dataclass
 class ContextView:

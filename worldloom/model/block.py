@@ -42,15 +42,17 @@ class BlockConditions:
 class TransformerBlock(nn.Module):
     """A block of the world-model transformer."""
 
-    def __init__(self, config: TransformerConfig, *, has_actions: bool) -> None:
+    def __init__(self, config: TransformerConfig, *, has_actions: bool, has_text: bool) -> None:
         """Build the block's layers."""
         super().__init__()
         dim = config.dim
         self.norm1 = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
         self.self_attn = SelfAttention(dim, config.num_heads)
         self.camera = CameraInjector(dim)
-        self.norm3 = nn.LayerNorm(dim, eps=1e-6)
-        self.cross_attn = CrossAttention(dim, config.text_dim, config.num_heads)
+        self.norm3 = nn.LayerNorm(dim, eps=1e-6) if has_text else None
+        self.cross_attn = (
+            CrossAttention(dim, config.text_dim, config.num_heads) if has_text else None
+        )
         self.actions = (
             ActionModule(
                 dim, config.action_dim, config.action_num_heads, config.action_window_frames
@@ -86,7 +88,8 @@ class TransformerBlock(nn.Module):
         x_BLE = x_BLE + gate1 * attended
         camera_scale, camera_shift = self.camera(conditions.rays)
         x_BLE = x_BLE * (1 + camera_scale) + camera_shift
-        x_BLE = x_BLE + self.cross_attn(self.norm3(x_BLE), conditions.prompt_embeds)
+        if self.cross_attn is not None and self.norm3 is not None:
+            x_BLE = x_BLE + self.cross_attn(self.norm3(x_BLE), conditions.prompt_embeds)
         if self.actions is not None:
             latents = conditions.keyboard.shape[1]
             x_BTPE = x_BLE.unflatten(1, (latents, -1))

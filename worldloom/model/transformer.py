@@ -75,7 +75,11 @@ class WorldModelTransformer(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(config.dim, 6 * config.dim))
         self.rope = GeometryRope(config.head_dim, config.num_heads, config.rope_jitter)
         self.blocks = nn.ModuleList(
-            TransformerBlock(config, has_actions=index < config.num_action_blocks)
+            TransformerBlock(
+                config,
+                has_actions=index < config.num_action_blocks,
+                has_text=index < config.num_text_blocks,
+            )
             for index in range(config.num_blocks)
         )
         self.head_norm = nn.LayerNorm(config.dim, elementwise_affine=False, eps=1e-6)

@@ -267,11 +267,15 @@ def _check_parents(step: Step[ConfigT], parents: Mapping[str, str]) -> None:
 def _outputs_are_here(store: ArtifactStore, record: StepRecord) -> bool:
     """Tell whether every artifact is here; one that is damaged is an error, not a reason to run."""
     digests = [value for value in record.outputs.values() if is_digest(value)]
-    if not all(store.has(digest) for digest in digests):
-        log_event(logger, "step_outputs_are_gone", logging.WARNING, step=record.step)
-        return False
-    for digest in digests:
-        store.fetch(digest)
+    try:
+        if not all(store.has(digest) for digest in digests):
+            log_event(logger, "step_outputs_are_gone", logging.WARNING, step=record.step)
+            return False
+        for digest in digests:
+            store.fetch(digest)
+    except ArtifactError as error:
+        message = f"{error}; remove it from {store.uri} and step {record.step} makes it again"
+        raise ArtifactError(message) from error
     return True
 
 

@@ -176,7 +176,7 @@ def test_damaged_output_is_an_error_and_nothing_is_lost(run: Run, store: FolderS
     path = store.folder_of(outputs["weights"]) / "text.txt"
     path.chmod(0o644)
     path.write_text("jello")
-    with pytest.raises(ArtifactError, match=r"text\.txt is damaged"):
+    with pytest.raises(ArtifactError, match=r"text\.txt is damaged .* and step toy makes it again"):
         start(run)
     path.write_text("hello")
     (path.parent / MANIFEST_NAME).rename(store.root / "aside")

@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ABSENT = ("NoSuchKey", "NoSuchObject")
 _PRESIGNED_FOR = timedelta(minutes=10)
+_CONFLICT_ATTEMPTS = 5
 _DEFAULT_PART_BYTES = 16 << 20
 
 
@@ -304,16 +305,23 @@ class S3Store:
                 response.release_conn()
 
     def _create(self, key: str, data: bytes) -> bool:
+        """Write an object unless there is one; a conflict of two writers is tried again.
+
+        A lost answer is not tried again: the second try would find the first one's object.
+        """
         url = self._client.get_presigned_url("PUT", self._bucket, key, expires=_PRESIGNED_FOR)
-        response = self._http.request(
-            "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=False
-        )
-        if response.status in (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT):
-            return False
-        if response.status != HTTPStatus.OK:
-            message = f"writing s3://{self._bucket}/{key}: the server answered {response.status}"
-            raise StoreError(message)
-        return True
+        for _ in range(_CONFLICT_ATTEMPTS):
+            response = self._http.request(
+                "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=False
+            )
+            if response.status == HTTPStatus.OK:
+                return True
+            if response.status == HTTPStatus.PRECONDITION_FAILED:
+                return False
+            if response.status != HTTPStatus.CONFLICT:
+                break
+        message = f"writing s3://{self._bucket}/{key}: the server answered {response.status}"
+        raise StoreError(message)
 
     def _require_conditional_writes(self) -> None:
         if self._is_conditional is None:

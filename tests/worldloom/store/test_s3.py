@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import urllib3
@@ -16,7 +17,9 @@ from worldloom.store.s3 import S3Store
 
 
 class OverwritingServer(BaseHTTPRequestHandler):
-    """Takes every object and ignores `If-None-Match`."""
+    """Takes every object and ignores `If-None-Match`, but for the answers in `script`."""
+
+    script: ClassVar[list[int]] = []
 
     def _answer(self, status: int) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -25,7 +28,7 @@ class OverwritingServer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_PUT(self) -> None:
-        self._answer(200)
+        self._answer(self.script.pop(0) if self.script else 200)
 
     def do_DELETE(self) -> None:
         self._answer(204)
@@ -36,6 +39,7 @@ class OverwritingServer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def overwriting_server() -> Iterator[str]:
+    OverwritingServer.script = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), OverwritingServer)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -67,6 +71,23 @@ def test_server_without_conditional_writes_is_refused(
     for _ in range(2):
         with pytest.raises(StoreError, match="ignores If-None-Match"):
             store.put_record("a", {}, if_absent=True)
+
+
+def test_conflict_of_two_writers_is_tried_again(overwriting_server: str, tmp_path: Path) -> None:
+    store = open_at(overwriting_server, tmp_path)
+    OverwritingServer.script = [200, 412, 409, 409, 200, 409, 412]
+    assert store.put_record("a", {}, if_absent=True)
+    assert not store.put_record("a", {}, if_absent=True)
+    OverwritingServer.script = [409] * 5
+    with pytest.raises(StoreError, match="the server answered 409"):
+        store.put_record("a", {}, if_absent=True)
+
+
+def test_refused_write_is_one_sentence(overwriting_server: str, tmp_path: Path) -> None:
+    store = open_at(overwriting_server, tmp_path)
+    OverwritingServer.script = [200, 412, 403]
+    with pytest.raises(StoreError, match="the server answered 403"):
+        store.put_record("a", {}, if_absent=True)
 
 
 def test_dead_server_is_one_sentence(tmp_path: Path) -> None:

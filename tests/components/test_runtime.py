@@ -159,7 +159,7 @@ def test_code_that_does_not_change_the_result_gives_the_same_digest(run: Run, so
 
 
 def test_other_code_than_asked_for_is_refused(run: Run, runs: list[object]) -> None:
-    with pytest.raises(MachineError, match="the code here has sha256:.* expected sha256:0000"):
+    with pytest.raises(MachineError, match=r"the code here has sha256:.* expected sha256:0000"):
         start(run, code="sha256:" + "0" * 64)
     assert runs == []
 
@@ -223,7 +223,7 @@ def test_bad_config_and_inputs_are_one_sentence(
         (str(errno.EACCES), 1, None),
     ],
 )
-def test_error_becomes_a_log_line_and_an_exit_code(  # noqa: PLR0913
+def test_error_becomes_a_log_line_and_an_exit_code(
     run: Run,
     home: Path,
     caplog: pytest.LogCaptureFixture,

@@ -149,7 +149,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(
 def test_full_disk_keeps_the_old_record(tmp_path: Path) -> None:
     root = tmp_path / "store"
     FolderStore(root).put_record("steps/a.json", {"n": 1})
-    with pytest.raises(StoreError, match="writing record steps/a.json: the disk of .* is full"):
+    with pytest.raises(StoreError, match=r"writing record steps/a\.json: the disk of .* is full"):
         FolderStore(root, disk=FullDisk(0)).put_record("steps/a.json", {"n": 2})
     assert FolderStore(root).get_record("steps/a.json") == {"n": 1}
     assert files_under(root) == {"records/steps/a.json"}

@@ -1,0 +1,1 @@
+"""Students: few-step transformers by distribution matching, light decoders by regression."""

@@ -1,0 +1,109 @@
+"""A pruned VAE decoder learns to answer what the full decoder answers.
+
+    L1 + gradient difference + temporal difference + feature matching on the kept channels
+
+The target is the full decoder's output, not the video: its quality is the goal, and both see the
+same noisy latents. The student starts as a slice of the teacher, so a feature of the one has its
+counterpart in the other. It does not know optimisers, checkpoints or where clips are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from worldloom.distill.decoder_config import DecoderObjectiveConfig
+from worldloom.model.vae import VAEDecoder, VideoVAE
+from worldloom.quantize.prune import prune_decoder
+from worldloom.train.vae_objective import psnr_db, reconstruction_parts
+from worldloom.train.vae_windows import Frames, fixed_windows, long_enough, random_windows
+
+__all__ = ["DecoderObjective", "DecoderObjectiveConfig", "feature_distance"]
+
+
+class DecoderObjective:
+    """Loss of the narrow decoder against the wide one; parity on held-out windows."""
+
+    def __init__(
+        self,
+        vae: VideoVAE,
+        config: DecoderObjectiveConfig,
+        *,
+        train: Sequence[Frames],
+        held_out: Sequence[Frames],
+    ) -> None:
+        self.teacher = vae.eval().requires_grad_(requires_grad=False)
+        self.config = config
+        pruned = prune_decoder(vae.decoder, config.removed)
+        self.student: VAEDecoder = pruned.decoder.requires_grad_(requires_grad=True)
+        self.module: nn.Module = self.student
+        self._kept = pruned.kept_channels
+        self._train = long_enough(train, config.window_frames)
+        windows = fixed_windows(
+            long_enough(held_out, config.window_frames),
+            config.window_frames,
+            config.evaluation_windows,
+        )
+        self._held_out = windows
+        with torch.no_grad():
+            self._held_out_latents = vae.encode(windows)
+            self._held_out_target = vae.decode(self._held_out_latents)
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Return the loss of one random batch and its parts."""
+        del step
+        config = self.config
+        device = self._device()
+        video = random_windows(self._train, config.window_frames, config.batch_size, generator).to(
+            device
+        )
+        with torch.no_grad():
+            latents = self.teacher.encode(video).float()
+            noise = torch.randn(latents.shape, generator=generator).to(device)
+            latents = latents + config.latent_noise * noise
+            target, teacher_features = self.teacher.decoder.decode_with_features(latents)
+        decoded, features = self.student.decode_with_features(latents)
+        parts = reconstruction_parts(decoded.float(), target.float())
+        parts["feature"] = feature_distance(features, teacher_features, self._kept)
+        weights = {
+            "l1": config.l1_weight,
+            "l2": config.l2_weight,
+            "gradient": config.gradient_weight,
+            "temporal": config.temporal_weight,
+            "feature": config.feature_weight,
+        }
+        total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return total, {f"decoder_{name}": float(part.detach()) for name, part in parts.items()}
+
+    @torch.no_grad()
+    def evaluate(self) -> Mapping[str, float]:
+        """Return PSNR in decibels against the video, for both decoders, and between them."""
+        latents = self._held_out_latents.to(self._device())
+        decoded = self.student(latents)[0].clamp(-1, 1).cpu()
+        pruned = psnr_db(decoded, self._held_out)
+        full = psnr_db(self._held_out_target, self._held_out)
+        return {
+            "pruned_psnr_db": pruned,
+            "full_psnr_db": full,
+            "psnr_change_db": pruned - full,
+            "parity_psnr_db": psnr_db(decoded, self._held_out_target),
+        }
+
+    def _device(self) -> torch.device:
+        """Return where the learner put the student; the teacher is moved there too."""
+        device = next(self.student.parameters()).device
+        self.teacher.to(device)
+        return device
+
+
+def feature_distance(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], kept: Sequence[Tensor]
+) -> Tensor:
+    """Return the mean relative L1 distance between the stages' features `[B, T, C, H, W]`."""
+    distances = []
+    for ours, theirs, channels in zip(student, teacher, kept, strict=True):
+        target = theirs[:, :, channels].float()
+        distances.append((ours.float() - target).abs().mean() / (target.abs().mean() + 1e-6))
+    return torch.stack(distances).mean()

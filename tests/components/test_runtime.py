@@ -152,6 +152,15 @@ def test_changed_config_parent_or_code_runs_again(
     assert len(runs) == 4
 
 
+def test_reused_step_is_the_latest_again(run: Run, store: FolderStore) -> None:
+    start(run)
+    start(run, '{"text": "other"}')
+    start(run)
+    latest = read_latest_record(store, "toy")
+    assert latest is not None
+    assert latest.config["text"] == "hello"
+
+
 def test_code_that_does_not_change_the_result_gives_the_same_digest(run: Run, source: Path) -> None:
     first = start(run)
     source.write_text(SOURCE + "#")

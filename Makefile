@@ -1,0 +1,43 @@
+# Two commands do everything: `make demo` and `make test`. Each installs what it needs, once.
+PYTHON ?= python3
+RUN := .venv/bin/python -m
+PYTEST := $(RUN) pytest -q --import-mode=importlib
+CODE := worldloom components pipelines services cli
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help env demo test test-unit check format lock clean
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+env: ## install the locked environment into .venv, if it is not there
+	@infra/environment/install.sh "$(PYTHON)"
+
+demo: env ## the whole path once: captured worlds to streamed frames, into out/demo
+	@$(RUN) cli.main demo
+
+test: env ## unit, integration and end-to-end tests (under 10 minutes)
+	@$(PYTEST) tests
+
+test-unit: env ## unit tests alone (under 2 minutes)
+	@$(PYTEST) tests --ignore=tests/integration --ignore=tests/e2e
+
+check: env ## formatting, lint, types, import contracts, spelling
+	@$(RUN) ruff format --check $(CODE) tests
+	@$(RUN) ruff check $(CODE) tests
+	@$(RUN) mypy $(CODE)
+	@$(RUN) importlinter.cli lint
+	@$(RUN) codespell_lib
+
+format: env ## format and mend what the linter can mend
+	@$(RUN) ruff format $(CODE) tests
+	@$(RUN) ruff check --fix $(CODE) tests
+
+lock: env ## resolve pyproject.toml again into requirements/lock.txt
+	@.boot/bin/python -m uv pip compile pyproject.toml --extra platform --extra dev --universal \
+	    --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --override requirements/overrides.txt -o requirements/lock.txt
+
+clean: ## remove what running made (not the environment)
+	@rm -rf out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find $(CODE) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Install the locked environment into .venv, once: a second call finds its stamp and leaves at once.
+# Needs python3 (3.11 or 3.12) and a package index the first time; no network after that.
+# Usage: infra/environment/install.sh [PYTHON]
+set -eu
+cd "$(dirname "$0")/../.."
+python="${1:-python3}"
+lock=requirements/lock.txt
+stamp=.venv/.installed
+
+fail() { echo "error: $1" >&2; exit 9; }
+
+command -v "$python" >/dev/null 2>&1 || fail "$python: not found, expected Python 3.11 or 3.12"
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+case "$version" in
+    3.11 | 3.12) ;;
+    *) fail "$python is Python $version, expected 3.11 or 3.12 (make demo PYTHON=python3.12)" ;;
+esac
+
+wanted="$version $(cksum <"$lock") $(pwd)"
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+    exit 0
+fi
+
+echo "installing the environment into .venv (about 7 GB, once)" >&2
+"$python" -m venv .boot || fail "$python -m venv failed; on Debian install python3-venv"
+.boot/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt ||
+    fail "uv cannot be installed; the first installation needs a package index"
+.boot/bin/python -m uv venv --quiet --allow-existing --python "$(command -v "$python")" .venv
+.boot/bin/python -m uv pip sync --python .venv/bin/python --require-hashes "$lock" ||
+    fail "the locked packages cannot be installed; run it again when the package index answers"
+
+# The project itself is run from here; a launcher that survives spaces in the path.
+cat >.venv/bin/worldloom <<'LAUNCHER'
+#!/bin/sh
+bin=$(cd "$(dirname "$0")" && pwd)
+PYTHONPATH="$bin/../..${PYTHONPATH:+:$PYTHONPATH}" exec "$bin/python" -m cli.main "$@"
+LAUNCHER
+chmod +x .venv/bin/worldloom
+printf '%s' "$wanted" >"$stamp"

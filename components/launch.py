@@ -72,9 +72,7 @@ def launch(
     return namedtuple("Outputs", list(outputs))(**outputs)  # noqa: PYI024 - KFP reads fields
 
 
-def _judge(
-    entry: str, task: str, *, config: str, code: str, parents: Mapping[str, str]
-) -> Verdict:
+def _judge(entry: str, task: str, *, config: str, code: str, parents: Mapping[str, str]) -> Verdict:
     """Look the step up as `components.runtime` does; leave every doubt to it."""
     files = code_files(entry)
     actual = digest_of_files(files)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator, model_validator
 
-from worldloom.config import Config
+from worldloom.config import Config, load_config
 from worldloom.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ CLUSTER_PROFILE = Profile(
         "promote": StepResources(cpu="1", memory="1Gi"),
     },
     environment={"WORLDLOOM_HOME": "/var/lib/worldloom"},
-    store_secret="worldloom-store",  # noqa: S106 - the name of a secret, not a secret
+    store_secret="worldloom-store",
 )
 
 
@@ -119,7 +120,7 @@ def _apply_resources(task: PipelineTask, resources: StepResources) -> None:
             kubernetes.empty_dir_mount(
                 task,
                 volume_name="shm",
-                mount_path="/dev/shm",  # noqa: S108 - the device itself
+                mount_path="/dev/shm",
                 medium="Memory",
                 size_limit=resources.shared_memory,
             )
@@ -182,3 +183,17 @@ def require_pinned_images(images: Mapping[str, str], steps: set[str]) -> None:
                 f"expected --image {step}=<name>@sha256:<64 hex digits>"
             )
             raise ConfigError(message)
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a cluster's settings from a JSON file.
+
+    Raises:
+        ConfigError: if the file cannot be read or a setting is refused.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        message = f"profile {path}: cannot be read ({error.strerror}), expected a JSON file"
+        raise ConfigError(message) from error
+    return load_config(Profile, text, where=str(path))

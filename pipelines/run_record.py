@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from components.task_status import TaskStatus, read_status, write_json
 from services.processes import ProcessIdentity
-from worldloom.config import Config, JsonValue, load_config
+from worldloom.config import Config, load_config
 from worldloom.errors import ConfigError
 
 RunState = Literal["starting", "running", "done", "failed", "cancelled", "killed"]

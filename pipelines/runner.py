@@ -127,7 +127,7 @@ def _failure(folder: Path, message: str, exit_code: int) -> RunResult:
     """Return how a run failed: by what the task that stopped it said, if one did."""
     for status in task_statuses(folder):
         if status.state == "running":
-            status = _killed(status)  # noqa: PLW2901 - the status as it is now
+            status = _killed(status)
             write_status(folder, status)
         if status.state == "failed":
             message = f"task {status.task} failed: {status.error}"

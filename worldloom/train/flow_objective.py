@@ -15,12 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from worldloom.config import Config
 from worldloom.data.latents import LatentClips
-from worldloom.diffusion.error_buffer import ErrorBuffer, ErrorBufferConfig
+from worldloom.diffusion.error_buffer import ErrorBuffer
 from worldloom.diffusion.schedule import add_noise, sample_sigma, velocity_to_x0
 from worldloom.frames import last_frame_of_latent
 from worldloom.memory.retrieval import RetrievalConfig, greedy_cover, pose_distance, visibility
@@ -29,26 +27,9 @@ from worldloom.model.config import TransformerConfig
 from worldloom.model.text_encoder import tokenize
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.rollout.segment import Conditioner, action_windows, past_indices
+from worldloom.train.flow_config import FlowObjectiveConfig
 
-
-class FlowObjectiveConfig(Config):
-    """What a batch is made of and what is hidden from the model."""
-
-    batch_clips: int = Field(16, ge=1, description="clips of a step; all their segments count")
-    timestep_shift: float = Field(3.0, gt=0, description="shift of noise levels towards noise")
-    no_memory_probability: float = Field(0.15, ge=0, le=1, description="segments without memory")
-    random_memory_probability: float = Field(
-        0.1, ge=0, le=1, description="segments whose memory is drawn at random"
-    )
-    no_past_probability: float = Field(
-        0.1, ge=0, le=1, description="segments that see only the latest latent of their past"
-    )
-    error_buffer: ErrorBufferConfig = Field(
-        default_factory=lambda: ErrorBufferConfig(), description="self-correction"
-    )
-    retrieval: RetrievalConfig = Field(
-        default_factory=lambda: RetrievalConfig(), description="memory retrieval"
-    )
+__all__ = ["Batch", "FlowObjective", "FlowObjectiveConfig", "SegmentedClips", "predict_velocity"]
 
 
 @dataclass
@@ -156,6 +137,11 @@ class FlowObjective:
         self.conditioner = Conditioner(shape, train.intrinsics, train.frame_size)
         self.train = SegmentedClips(train, shape, config.retrieval)
         self.held_out = SegmentedClips(held_out, shape, config.retrieval)
+        self._predict = (
+            torch.compile(predict_velocity, dynamic=False)
+            if config.compile_model
+            else predict_velocity
+        )
         self.error_buffer = ErrorBuffer(
             config.error_buffer, (shape.latent_channels, shape.latent_height, shape.latent_width)
         )
@@ -176,7 +162,7 @@ class FlowObjective:
         sigma = sample_sigma(len(x0), self.config.timestep_shift, generator)
         noise = torch.randn(x0.shape, generator=generator)
         noisy = add_noise(x0, noise, sigma)
-        velocity = predict_velocity(
+        velocity = self._predict(
             self.transformer, self.conditioner, batch, context_latents, noisy, sigma
         )
         loss = (velocity - (noise - x0)).square().mean()

@@ -80,7 +80,8 @@ class ResidualBlock(nn.Module):
         """Return the features plus the branch; the cache is passed on to the convolutions."""
         hidden = self.conv_in(functional.silu(self.norm_in(features)), cache, kept)
         hidden = self.conv_out(functional.silu(self.norm_out(hidden)), cache, kept)
-        return features + hidden
+        total: Tensor = features + hidden
+        return total
 
 
 def zero_init(conv: nn.Conv2d) -> None:
@@ -97,4 +98,4 @@ def fold_time(features: Tensor) -> Tensor:
 
 def unfold_time(features: Tensor, num_frames: int) -> Tensor:
     """Reshape `[B T, C, H, W]` back to `[B, T, C, H, W]`."""
-    return features.unflatten(0, (-1, num_frames))
+    return features.reshape(-1, num_frames, *features.shape[1:])

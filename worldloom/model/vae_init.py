@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worldloom.model.vae import VideoVAE, group_frames
+from worldloom.model.vae import VideoVAE
+from worldloom.model.vae_coder import group_frames
 
 MAX_PATCHES = 200_000
 

@@ -11,40 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from worldloom.config import Config
-from worldloom.errors import DataError
 from worldloom.frames import num_latent_frames
 from worldloom.model.vae import VideoVAE
-
-Frames = NDArray[np.uint8]
-"""A clip's frames `[F, H, W, 3]`."""
+from worldloom.train.vae_config import VAEObjectiveConfig
+from worldloom.train.vae_windows import Frames, fixed_windows, long_enough, random_windows
 
 PEAK = 2.0
-
-
-class VAEObjectiveConfig(Config):
-    """Batches and loss weights of the video VAE."""
-
-    batch_size: int = Field(8, ge=1, description="windows a step")
-    window_frames: int = Field(13, ge=5, description="frames of a window, 4n+1")
-    train_encoder: bool = Field(True, description="false freezes the encoder and its latents")
-    l1_weight: float = Field(1.0, ge=0, description="weight of the mean absolute error")
-    l2_weight: float = Field(1.0, ge=0, description="weight of the mean squared error")
-    gradient_weight: float = Field(0.5, ge=0, description="weight of the spatial difference error")
-    temporal_weight: float = Field(0.25, ge=0, description="weight of the frame difference error")
-    latent_weight: float = Field(
-        0.01, ge=0, description="weight of the latents' distance from zero mean, unit deviation"
-    )
-    latent_noise: float = Field(
-        0.1, ge=0, description="standard deviation of the noise the decoder sees, latent units"
-    )
-    evaluation_windows: int = Field(16, ge=1, description="held-out windows of an evaluation")
 
 
 class VAEObjective:
@@ -72,12 +47,13 @@ class VAEObjective:
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Return the loss of one random batch and its parts."""
         del step
+        device = self._device()
         video = random_windows(
             self._train, self.config.window_frames, self.config.batch_size, generator
-        )
+        ).to(device)
         with torch.set_grad_enabled(self.config.train_encoder):
             latents = self.vae.encoder(video)[0].float()
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = torch.randn(latents.shape, generator=generator).to(device)
         decoded = self.vae.decoder(latents + self.config.latent_noise * noise)[0].float()
         parts = reconstruction_parts(decoded, video)
         weights = {
@@ -96,8 +72,15 @@ class VAEObjective:
     @torch.no_grad()
     def evaluate(self) -> Mapping[str, float]:
         """Return the PSNR of held-out windows in decibels."""
-        decoded = torch.cat([self.vae.decode(self.vae.encode(w)) for w in self._held_out.split(4)])
-        return {"held_out_psnr_db": psnr_db(decoded, self._held_out)}
+        device = self._device()
+        decoded = [self.vae.decode(self.vae.encode(w.to(device))) for w in torch.split(self._held_out, 4)]
+        return {"psnr_db": psnr_db(torch.cat(decoded).cpu(), self._held_out)}
+
+    def _device(self) -> torch.device:
+        """Return where the learner put the module; the frozen half is moved there too."""
+        device = next(self.module.parameters()).device
+        self.vae.to(device)
+        return device
 
 
 def reconstruction_parts(decoded: Tensor, video: Tensor) -> dict[str, Tensor]:
@@ -118,9 +101,7 @@ def latent_statistics_distance(latents: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure_latent_statistics(
-    vae: VideoVAE, videos: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
+def measure_latent_statistics(vae: VideoVAE, videos: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the mean and deviation `[C]` of the raw latents of some videos."""
     scale, shift = vae.encoder.latent_std[:, None], vae.encoder.latent_mean[:, None]
     raw = torch.cat(
@@ -133,51 +114,3 @@ def psnr_db(decoded: Tensor, video: Tensor) -> float:
     """Return the peak signal-to-noise ratio of values in [-1, 1], decibels."""
     error = (decoded.clamp(-1, 1) - video).square().mean().clamp(min=1e-12)
     return float(10 * torch.log10(PEAK**2 / error))
-
-
-def to_video(frames: Frames) -> Tensor:
-    """Convert `[F, H, W, 3]` or `[B, F, H, W, 3]` bytes to `[B, 3, F, H, W]` in [-1, 1]."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).float() / 127.5 - 1
-    if pixels.ndim == 4:
-        pixels = pixels[None]
-    return pixels.permute(0, 4, 1, 2, 3).contiguous()
-
-
-def random_windows(
-    clips: Sequence[Frames], num_frames: int, batch_size: int, generator: torch.Generator
-) -> Tensor:
-    """Draw windows `[B, 3, F, H, W]` uniformly over clips and starts, half of them mirrored."""
-    windows = []
-    for _ in range(batch_size):
-        clip = clips[_draw(len(clips), generator)]
-        start = _draw(len(clip) - num_frames + 1, generator)
-        window = clip[start : start + num_frames]
-        windows.append(window[:, :, ::-1] if _draw(2, generator) else window)
-    return to_video(np.stack(windows))
-
-
-def fixed_windows(clips: Sequence[Frames], num_frames: int, num_windows: int) -> Tensor:
-    """Return windows `[N, 3, F, H, W]` spread evenly over the clips and over their lengths."""
-    windows = []
-    for index in range(num_windows):
-        clip = clips[index * len(clips) // num_windows]
-        start = (len(clip) - num_frames) * (index % 4) // 3
-        windows.append(clip[start : start + num_frames])
-    return to_video(np.stack(windows))
-
-
-def long_enough(clips: Sequence[Frames], num_frames: int) -> list[Frames]:
-    """Return the clips with at least `num_frames` frames.
-
-    Raises:
-        DataError: when there is none.
-    """
-    kept = [clip for clip in clips if len(clip) >= num_frames]
-    if not kept:
-        message = f"{len(clips)} clips, none with {num_frames} frames: expected at least one"
-        raise DataError(message)
-    return kept
-
-
-def _draw(below: int, generator: torch.Generator) -> int:
-    return int(torch.randint(below, (1,), generator=generator))

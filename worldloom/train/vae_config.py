@@ -1,0 +1,26 @@
+"""Batches and loss weights of the video VAE, apart from the code that needs torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from worldloom.config import Config
+
+
+class VAEObjectiveConfig(Config):
+    """Batches and loss weights of the video VAE."""
+
+    batch_size: int = Field(8, ge=1, description="windows a step")
+    window_frames: int = Field(13, ge=5, description="frames of a window, 4n+1")
+    train_encoder: bool = Field(True, description="false freezes the encoder and its latents")
+    l1_weight: float = Field(1.0, ge=0, description="weight of the mean absolute error")
+    l2_weight: float = Field(1.0, ge=0, description="weight of the mean squared error")
+    gradient_weight: float = Field(0.5, ge=0, description="weight of the spatial difference error")
+    temporal_weight: float = Field(0.25, ge=0, description="weight of the frame difference error")
+    latent_weight: float = Field(
+        0.01, ge=0, description="weight of the latents' distance from zero mean, unit deviation"
+    )
+    latent_noise: float = Field(
+        0.1, ge=0, description="standard deviation of the noise the decoder sees, latent units"
+    )
+    evaluation_windows: int = Field(16, ge=1, description="held-out windows of an evaluation")

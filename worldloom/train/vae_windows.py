@@ -1,0 +1,75 @@
+"""Windows of frames that a video VAE learns from: drawn for training, fixed for measuring.
+
+It does not know the VAE or its losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worldloom.data.clips import read_clips
+from worldloom.data.schema import Split
+from worldloom.errors import DataError
+
+Frames = NDArray[np.uint8]
+"""A clip's frames `[F, H, W, 3]`."""
+
+
+def read_frames(clips: Path, split: Split, limit: int) -> list[Frames]:
+    """Return the frames of a split's first clips."""
+    return [clip.frames for clip in islice(read_clips(clips, split), limit)]
+
+
+def to_video(frames: Frames) -> Tensor:
+    """Convert `[F, H, W, 3]` or `[B, F, H, W, 3]` bytes to `[B, 3, F, H, W]` in [-1, 1]."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).float() / 127.5 - 1
+    if pixels.ndim == 4:
+        pixels = pixels[None]
+    return pixels.permute(0, 4, 1, 2, 3).contiguous()
+
+
+def random_windows(
+    clips: Sequence[Frames], num_frames: int, batch_size: int, generator: torch.Generator
+) -> Tensor:
+    """Draw windows `[B, 3, F, H, W]` uniformly over clips and starts, half of them mirrored."""
+    windows = []
+    for _ in range(batch_size):
+        clip = clips[_draw(len(clips), generator)]
+        start = _draw(len(clip) - num_frames + 1, generator)
+        window = clip[start : start + num_frames]
+        windows.append(window[:, :, ::-1] if _draw(2, generator) else window)
+    return to_video(np.stack(windows))
+
+
+def fixed_windows(clips: Sequence[Frames], num_frames: int, num_windows: int) -> Tensor:
+    """Return windows `[N, 3, F, H, W]` spread evenly over the clips and over their lengths."""
+    windows = []
+    for index in range(num_windows):
+        clip = clips[index * len(clips) // num_windows]
+        start = (len(clip) - num_frames) * (index % 4) // 3
+        windows.append(clip[start : start + num_frames])
+    return to_video(np.stack(windows))
+
+
+def long_enough(clips: Sequence[Frames], num_frames: int) -> list[Frames]:
+    """Return the clips with at least `num_frames` frames.
+
+    Raises:
+        DataError: when there is none.
+    """
+    kept = [clip for clip in clips if len(clip) >= num_frames]
+    if not kept:
+        message = f"{len(clips)} clips, none with {num_frames} frames: expected at least one"
+        raise DataError(message)
+    return kept
+
+
+def _draw(below: int, generator: torch.Generator) -> int:
+    return int(torch.randint(below, (1,), generator=generator))

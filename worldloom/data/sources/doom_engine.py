@@ -20,11 +20,9 @@ import cv2
 import numpy as np
 import vizdoom
 from numpy.typing import NDArray
-from pydantic import Field
 
-from worldloom.camera import Intrinsics, Kinematics, pose_matrix
-from worldloom.config import Config
-from worldloom.data.schema import Split
+from worldloom.camera import pose_matrix
+from worldloom.data.sources.vizdoom_config import VizdoomConfig
 from worldloom.errors import DataError
 
 UNITS_PER_METRE = 32.0
@@ -57,39 +55,13 @@ _VARIABLES = [
     vizdoom.GameVariable.ON_GROUND,
 ]
 _PICKUPS = frozenset(
-    "Stimpack Medikit HealthBonus ArmorBonus GreenArmor BlueArmor Clip ClipBox Shell ShellBox"
-    " RocketAmmo RocketBox Cell CellPack Shotgun SuperShotgun Chaingun RocketLauncher PlasmaRifle"
-    " Backpack Soulsphere Berserk".split()
+    (
+        *("Stimpack", "Medikit", "HealthBonus", "Soulsphere", "Berserk", "Backpack"),
+        *("ArmorBonus", "GreenArmor", "BlueArmor"),
+        *("Clip", "ClipBox", "Shell", "ShellBox", "RocketAmmo", "RocketBox", "Cell", "CellPack"),
+        *("Shotgun", "SuperShotgun", "Chaingun", "RocketLauncher", "PlasmaRifle"),
+    )
 )
-
-
-class VizdoomConfig(Config):
-    """How Freedoom's maps are recorded."""
-
-    train_maps: tuple[str, ...] = Field(
-        ("MAP01", "MAP02", "MAP04", "MAP05", "MAP06", "MAP07", "MAP09", "MAP10", "MAP11", "MAP13"),
-        min_length=1,
-        description="maps of freedoom2.wad to learn from",
-    )
-    test_maps: tuple[str, ...] = Field(
-        ("MAP03", "MAP08", "MAP12", "MAP14"),
-        min_length=1,
-        description="maps of freedoom2.wad never learnt from",
-    )
-    height: int = Field(64, gt=0, description="frame height, pixels; at most the width")
-    width: int = Field(64, gt=0, description="frame width, pixels")
-    gamma: float = Field(1.6, gt=0, description="brightening of the engine's dim picture")
-    tics_per_frame: int = Field(2, ge=1, description="engine tics (1/35 s) a frame")
-    kinematics: Kinematics = Field(Kinematics(), description="what an action moves")
-
-    @property
-    def intrinsics(self) -> Intrinsics:
-        """The camera of the frames: 90 degrees across."""
-        return Intrinsics.from_fov(self.height, self.width)
-
-    def maps(self, split: Split) -> tuple[str, ...]:
-        """Return the maps of a split."""
-        return self.train_maps if split == "train" else self.test_maps
 
 
 @dataclass(frozen=True)

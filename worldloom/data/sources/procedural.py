@@ -39,9 +39,11 @@ __all__ = [
 ]
 
 TEST_SEED_OFFSET = 1_000_000_000
-LOOP_ATTEMPTS = 64
+LOOP_ATTEMPTS = 200
 SIDE_RADIANS = 1.0
-SIGHT_STEPS = 32
+SIGHT_STEPS = 16
+SIGHT_METRES = 0.5
+NEAR_METRES = 1.5
 
 Bytes = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
@@ -184,7 +186,12 @@ class _Walk:
         return x + step_x, z + step_z
 
     def is_blocked(self, move: Move) -> bool:
-        """Tell whether a move runs into a wall or a pillar, or looks up or down too far."""
+        """Tell whether the agent had better not: a collision, a wall close ahead, a stiff neck."""
+        if "W" in move.keys and self._sight(0.0) * SIGHT_METRES < NEAR_METRES:
+            return True
+        return self._collides(move)
+
+    def _collides(self, move: Move) -> bool:
         pitch = self.states[-1][3] + np.radians(self._turn) * move.pitch
         if abs(pitch) > np.radians(self._config.max_pitch_degrees):
             return True
@@ -195,16 +202,19 @@ class _Walk:
         """Return the side (+1 right) on which a line of sight reaches farther."""
         return 1 if self._sight(SIDE_RADIANS) >= self._sight(-SIDE_RADIANS) else -1
 
-    def _sight(self, bearing: float) -> float:
+    def _sight(self, bearing: float) -> int:
+        """Return how many steps of `SIGHT_METRES` are free in a direction."""
         x, z, yaw, _ = self.states[-1]
-        sine, cosine = np.sin(yaw + bearing), np.cos(yaw + bearing)
-        steps = np.arange(1, SIGHT_STEPS) * CELL_METRES / 4
-        free = [self._world.is_free(x + s * sine, z + s * cosine, 0.1) for s in steps]
-        return float(np.argmin([*free, False]))
+        sine, cosine = float(np.sin(yaw + bearing)), float(np.cos(yaw + bearing))
+        for step in range(1, SIGHT_STEPS):
+            reach = step * SIGHT_METRES
+            if not self._world.is_free(x + reach * sine, z + reach * cosine, 0.1):
+                return step - 1
+        return SIGHT_STEPS
 
     def _take(self, move: Move) -> None:
         x, z, yaw, pitch = self.states[-1]
-        if not self.is_blocked(move):
+        if not self._collides(move):
             x, z = self._target(move)
         turn = float(np.radians(self._turn))
         self.states.append((x, z, yaw + turn * move.yaw, pitch + turn * move.pitch))
@@ -230,13 +240,13 @@ class _Walk:
 
     def _loop(self, num_actions: int) -> None:
         """Walk a square from the first spot where nothing is in its way, else where we stand."""
-        variant = int(self._generator.integers(4))
         for _ in range(LOOP_ATTEMPTS):
+            variant = int(self._generator.integers(4))
             free = True
             for move in loop_moves(num_actions, self._turn, variant):
-                free = free and not self.is_blocked(move)
+                free = free and not self._collides(move)
                 self._take(move)
             if free:
                 return
             self.states, self.moves = [self._spot()], []
-        self._play(loop_moves(num_actions, self._turn, variant))
+        self._play(loop_moves(num_actions, self._turn, variant=0))

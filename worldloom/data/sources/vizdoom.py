@@ -25,9 +25,9 @@ from worldloom.data.sources.doom_engine import (
     UNITS_PER_METRE,
     DoomEngine,
     DoomState,
-    VizdoomConfig,
     WalkInterruptedError,
 )
+from worldloom.data.sources.vizdoom_config import VizdoomConfig
 from worldloom.errors import DataError
 from worldloom.frames import TEMPORAL_STRIDE
 

@@ -72,7 +72,7 @@ def _makers(store: ArtifactStore) -> dict[str, dict[str, str]]:
         provenance = _mapping(record.get("provenance"))
         maker = {
             "step": str(record.get("step", "")),
-            "run": str(provenance.get("mlflow_run_id") or ""),
+            "run": str(provenance.get("tracking_run_id") or ""),
             "commit": str(provenance.get("commit") or ""),
         }
         for digest in _mapping(record.get("outputs")).values():

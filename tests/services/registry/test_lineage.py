@@ -15,7 +15,7 @@ def test_ancestry_reaches_the_clips_once_and_names_runs(store, workshop) -> None
         {
             "step": "distil_student",
             "outputs": {"student": student},
-            "provenance": {"mlflow_run_id": "run7", "commit": "c0ffee"},
+            "provenance": {"tracking_run_id": "run7", "commit": "c0ffee"},
         },
     )
     found = {ancestor.kind: ancestor for ancestor in ancestry(store, release)}

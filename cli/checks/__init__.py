@@ -1,0 +1,1 @@
+"""What `worldloom doctor` looks at: the machine, the installed parts, a cluster."""

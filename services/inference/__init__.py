@@ -1,0 +1,1 @@
+"""The inference server: an engine that knows no Triton, a thin Triton model, its process."""

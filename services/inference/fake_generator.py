@@ -1,0 +1,76 @@
+"""A FAKE release for tests of transport and scheduling: colours instead of a world.
+
+Nothing outside the tests opens it: no command, setting or model repository of the project names
+it. Its frames are one flat colour each, which says which frame it is and what was pressed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.inference.generator import Frames
+from worldloom.actions import Actions
+
+
+@dataclass(frozen=True)
+class FakeWorld:
+    """A place without content."""
+
+    name: str
+    prompt: str
+    image: Frames
+
+
+@dataclass
+class FakeSession:
+    """Makes frames whose red counts frames, whose green tells the keys, whose blue is the seed."""
+
+    height: int
+    width: int
+    seed: int
+    seconds_per_segment: float
+    frame_index: int = 0
+
+    def generate_segment(self, actions: Actions) -> Frames:
+        """Return one flat frame an action, after the time a model would take."""
+        time.sleep(self.seconds_per_segment)
+        frames = np.zeros((len(actions), self.height, self.width, 3), np.uint8)
+        for frame, keys in zip(frames, actions.keyboard, strict=True):
+            self.frame_index += 1
+            frame[...] = fake_colour(self.frame_index, float(keys[0]), self.seed)
+        return frames
+
+
+@dataclass(frozen=True)
+class FakeRelease:
+    """Stands for a release where only its shapes and its speed matter."""
+
+    height: int = 64
+    width: int = 64
+    frames_per_segment: int = 12
+    seconds_per_segment: float = 0.0
+
+    @property
+    def worlds(self) -> tuple[FakeWorld, ...]:
+        """Two places."""
+        image = np.full((self.height, self.width, 3), 128, np.uint8)
+        return FakeWorld("grey", "a grey room", image), FakeWorld("other", "another", image)
+
+    def open_session(
+        self,
+        *,
+        image: Frames,
+        prompt: str,  # noqa: ARG002
+        seed: int,
+        memory: bool = True,  # noqa: ARG002
+    ) -> FakeSession:
+        """Start a session; the image gives no more than its size."""
+        return FakeSession(image.shape[0], image.shape[1], seed, self.seconds_per_segment)
+
+
+def fake_colour(frame_index: int, forward: float, seed: int) -> tuple[int, int, int]:
+    """Return the colour of a fake frame, far enough from its neighbours' to survive JPEG."""
+    return 8 * (frame_index % 30) + 8, int(200 * forward) + 20, 8 * (seed % 30) + 8

@@ -1,0 +1,64 @@
+"""What the engine needs of a release: worlds to start in, sessions that make segments of frames.
+
+`worldloom.rollout` satisfies these protocols. They know no tensors, no Triton and no transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldloom.actions import Actions
+
+Frames = NDArray[np.uint8]
+
+
+class StartWorld(Protocol):
+    """A place that a session can start in."""
+
+    @property
+    def name(self) -> str:
+        """The name that clients ask for."""
+
+    @property
+    def prompt(self) -> str:
+        """What the place looks like, in words."""
+
+    @property
+    def image(self) -> Frames:
+        """The start image [H, W, 3]."""
+
+
+class SegmentGenerator(Protocol):
+    """One session of one player."""
+
+    def generate_segment(self, actions: Actions) -> Frames:
+        """Return the frames [F, H, W, 3] that obey these F actions."""
+
+
+class WorldRelease(Protocol):
+    """A loaded release."""
+
+    @property
+    def height(self) -> int:
+        """Height of a frame in pixels."""
+
+    @property
+    def width(self) -> int:
+        """Width of a frame in pixels."""
+
+    @property
+    def frames_per_segment(self) -> int:
+        """Frames that are made at once."""
+
+    @property
+    def worlds(self) -> Sequence[StartWorld]:
+        """The places that come with the release; at least one."""
+
+    def open_session(
+        self, *, image: Frames, prompt: str, seed: int, memory: bool = True
+    ) -> SegmentGenerator:
+        """Start a session in an image."""

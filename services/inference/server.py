@@ -1,0 +1,274 @@
+"""Triton as a child process: found in its wheel, prepared, started, proved by one session, stopped.
+
+The wheel's server needs a backend folder with the stub of this Python's minor version, the
+interpreter's shared library on its path and space-free paths; all of that is prepared in a folder
+of its own, which goes when the server stops. It does not know what a release holds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as triton
+from pydantic import Field
+from tritonclient.utils import InferenceServerException
+
+from services.client.play import play_actions
+from services.contract import MODEL_NAME, NUM_KEYS, NUM_MOUSE_AXES, SessionError
+from services.inference.repository import RepositoryConfig, build_repository
+from services.processes import LOOPBACK, ManagedProcess, free_port, require_free_port
+from worldloom.config import Config
+from worldloom.errors import MachineError, ServingError
+
+_PROJECT_ROOT = Path(__file__).parents[2]
+_EXIT_POLL_SECONDS = 0.05
+_KILL_AFTER_SECONDS = 1.0
+
+
+class ServerConfig(Config):
+    """How the server process runs."""
+
+    port: int | None = Field(None, ge=1, le=65535, description="gRPC port; a free one when absent")
+    ready_timeout_seconds: float = Field(
+        240.0, gt=0, description="time that loading and warming up may take, seconds"
+    )
+    exit_timeout_seconds: int = Field(
+        5, ge=1, description="time that running sessions get when the server stops, seconds"
+    )
+
+
+class InferenceServer:
+    """A `tritonserver` on the loopback interface that serves one model repository."""
+
+    def __init__(self, repository: Path, config: ServerConfig, *, log_path: Path) -> None:
+        """Describe the server; nothing is started before `start`."""
+        self._repository = repository
+        self._config = config
+        self.log_path = log_path
+        self._process: ManagedProcess | None = None
+        self._runtime: Path | None = None
+        self._port = 0
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the gRPC service; only after `start`."""
+        return f"{LOOPBACK}:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the running server."""
+        return None if self._process is None else self._process.pid
+
+    def is_alive(self) -> bool:
+        """Tell whether the server process runs."""
+        return self._process is not None and self._process.is_alive()
+
+    def start(self) -> None:
+        """Start the server, wait until the model is warm, and play one segment on it.
+
+        Raises:
+            MachineError: when the port is taken or the wheel does not fit this Python.
+            ServingError: when the model does not load or the first session fails.
+        """
+        wheel = triton_wheel()
+        self._port = self._config.port or free_port()
+        require_free_port(self._port, "the inference server")
+        self._runtime = Path(tempfile.mkdtemp(prefix="worldloom-triton-", dir=_plain_folder()))
+        try:
+            self._launch(wheel, self._runtime)
+            self._smoke()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the server and remove what was prepared for it."""
+        if self._process is not None:
+            if self._process.is_alive():
+                self._ask_to_end(self._process)
+            self._process.stop(_KILL_AFTER_SECONDS)
+            self._process = None
+        if self._runtime is not None:
+            for segment in Path("/dev/shm").glob(f"{self._runtime.name}*"):
+                segment.unlink()
+            shutil.rmtree(self._runtime)
+            self._runtime = None
+
+    def __enter__(self) -> InferenceServer:
+        """Start the server for a with block."""
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Stop the server."""
+        self.stop()
+
+    def _launch(self, wheel: Path, runtime: Path) -> None:
+        prepare_backend(wheel, runtime / "backends" / "python")
+        (runtime / "models").symlink_to(self._repository.resolve(), target_is_directory=True)
+        offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self._process = ManagedProcess(
+            "tritonserver",
+            server_arguments(wheel, runtime, self._port, self._config.exit_timeout_seconds),
+            server_environment(wheel, os.environ),
+            self.log_path,
+        )
+        self._process.start()
+        try:
+            self._process.wait_until(self._is_ready, self._config.ready_timeout_seconds)
+        except ServingError as error:
+            refusal = model_refusal(self.log_path, offset)
+            if refusal:
+                message = f"the inference server cannot load the release: {refusal}"
+                raise ServingError(message) from error
+            raise
+
+    def _ask_to_end(self, process: ManagedProcess) -> None:
+        # A signal to the whole group would keep the model's process from unloading in order.
+        os.kill(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + self._config.exit_timeout_seconds + 2
+        while process.is_alive() and time.monotonic() < deadline:
+            time.sleep(_EXIT_POLL_SECONDS)
+
+    def _is_ready(self) -> bool:
+        client = triton.InferenceServerClient(self.address)
+        try:
+            return bool(client.is_model_ready(MODEL_NAME, client_timeout=2.0))
+        except InferenceServerException:
+            return False
+        finally:
+            client.close()
+
+    def _smoke(self) -> None:
+        one = np.zeros((1, NUM_KEYS)), np.zeros((1, NUM_MOUSE_AXES))
+        try:
+            play_actions(self.address, *one)
+        except SessionError as error:
+            message = f"the inference server is ready but its first session failed: {error}"
+            raise ServingError(message) from error
+
+
+def serve_release(
+    release: Path,
+    state: Path,
+    *,
+    digest: str = "",
+    repository: RepositoryConfig | None = None,
+    server: ServerConfig | None = None,
+) -> InferenceServer:
+    """Return a started server for a release folder; repository and log live under `state`.
+
+    Raises:
+        MachineError: when the port is taken or the wheel does not fit this Python.
+        ServingError: when the release does not load.
+    """
+    models = build_repository(
+        state / "model_repository", release, repository or RepositoryConfig(), digest=digest
+    )
+    inference = InferenceServer(
+        models, server or ServerConfig(), log_path=state / "tritonserver.log"
+    )
+    inference.start()
+    return inference
+
+
+def triton_wheel() -> Path:
+    """Return the `tritonserver` folder of the installed nvidia-pytriton.
+
+    Raises:
+        MachineError: when the package is not installed.
+    """
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        message = "nvidia-pytriton is not installed, so there is no tritonserver: install the lock"
+        raise MachineError(message)
+    return Path(spec.origin).parent / "tritonserver"
+
+
+def prepare_backend(wheel: Path, folder: Path) -> None:
+    """Lay out the Python backend with the stub of this interpreter's version.
+
+    Raises:
+        MachineError: when the wheel has no stub for it.
+    """
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = wheel / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.exists():
+        known = ", ".join(
+            sorted(path.parent.name for path in wheel.glob("python_backend_stubs/*/*"))
+        )
+        message = f"Python {version} has no Triton stub in {wheel}, expected one of: {known}"
+        raise MachineError(message)
+    folder.mkdir(parents=True)
+    for source in [*(wheel / "backends" / "python").iterdir(), stub]:
+        shutil.copy2(source, folder / source.name)
+
+
+def server_arguments(wheel: Path, runtime: Path, port: int, exit_timeout: int) -> list[str]:
+    """Return the command line of a server on the loopback interface."""
+    return [
+        str(wheel / "bin" / "tritonserver"),
+        f"--model-repository={runtime / 'models'}",
+        f"--backend-directory={runtime / 'backends'}",
+        "--model-control-mode=explicit",
+        f"--load-model={MODEL_NAME}",
+        f"--grpc-address={LOOPBACK}",
+        f"--grpc-port={port}",
+        "--allow-http=false",
+        "--allow-metrics=false",
+        "--disable-auto-complete-config",
+        f"--exit-timeout-secs={exit_timeout}",
+        f"--backend-config=python,shm-region-prefix-name={runtime.name}",
+        "--backend-config=python,stub-timeout-seconds=240",
+    ]
+
+
+def server_environment(wheel: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which the stub finds this interpreter, numpy and the project.
+
+    Raises:
+        MachineError: when this Python has no shared library that the stub could load.
+    """
+    site_packages = wheel.parents[1]
+    library = sysconfig.get_config_var("INSTSONAME") or ""
+    library_folder = Path(sysconfig.get_config_var("LIBDIR") or "")
+    if not (library_folder / library).is_file():
+        message = (
+            f"Python at {sys.executable} has no shared library {library or 'libpython'} in"
+            f" {library_folder}, which Triton needs: use one built with --enable-shared"
+        )
+        raise MachineError(message)
+    return {
+        **environment,
+        "LD_LIBRARY_PATH": f"{library_folder}:{site_packages / 'nvidia_pytriton.libs'}",
+        "PYTHONPATH": f"{_PROJECT_ROOT}:{site_packages}",
+        "PATH": f"{Path(sys.executable).parent}:{environment.get('PATH', os.defpath)}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def model_refusal(log_path: Path, offset: int) -> str:
+    """Return the sentence with which the model refused to load, "" when the log has none."""
+    with log_path.open(errors="replace") as log:
+        log.seek(offset)
+        for line in log:
+            if '"model_load_failed"' in line:
+                return str(json.loads(line)["message"])
+    return ""
+
+
+def _plain_folder() -> str:
+    # The stub is started through a shell that splits its arguments at spaces.
+    folder = tempfile.gettempdir()
+    return "/tmp" if any(character.isspace() for character in folder) else folder

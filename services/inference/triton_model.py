@@ -1,0 +1,138 @@
+"""The thin model that Triton runs: tensors in, engine, tensors out.
+
+It reads its settings from the parameters of `config.pbtxt`, verifies the release's digest before
+it loads anything, and is ready only after the engine has made its first segment. The module can
+be imported inside Triton's Python backend alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from services import contract
+from services.inference.engine import Engine, EngineConfig
+from services.inference.generator import WorldRelease
+from services.inference.live_session import Response
+from services.inference.repository import (
+    DIGEST_PARAMETER,
+    ENGINE_PARAMETER,
+    RELEASE_PARAMETER,
+    RELEASE_VARIABLE,
+    THREADS_PARAMETER,
+    release_folder,
+    verified_digest,
+)
+from services.inference.request import Request
+from worldloom.config import load_config
+from worldloom.log import configure_logging, log_event
+
+logger = logging.getLogger("services.inference.triton_model")
+
+
+class ResponseSender:
+    """A Triton response sender as the engine's sink.
+
+    Triton crashes when a sender is asked anything after its request was completed, and the
+    engine's threads ask independently of each other: every call holds the lock.
+    """
+
+    def __init__(self, sender: pb_utils.InferenceResponseSender) -> None:
+        """Wrap the sender of one request."""
+        self._sender = sender
+        self._lock = threading.Lock()
+        self._is_complete = False
+
+    def send(self, response: Response) -> None:
+        """Send one response; nothing after `close`."""
+        tensors = [_text_tensor(contract.EVENT, (contract.to_json(response.event),))]
+        if response.frames:
+            tensors += [
+                _text_tensor(contract.FRAMES, response.frames),
+                _index_tensor(contract.FRAME_INDEX, response.frame_index),
+                _index_tensor(contract.ACTION_INDEX, response.action_index),
+            ]
+        with self._lock:
+            if not self._is_complete:
+                self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
+
+    def is_cancelled(self) -> bool:
+        """Tell whether the client cancelled the request or closed its stream."""
+        with self._lock:
+            return self._is_complete or bool(self._sender.is_cancelled())
+
+    def close(self) -> None:
+        """Complete the request."""
+        with self._lock:
+            if not self._is_complete:
+                self._is_complete = True
+                self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+class TritonModel:
+    """What Triton calls; a subclass may open another kind of release."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load and warm up; an exception here keeps the model from being ready."""
+        configure_logging()
+        try:
+            self._initialize(args)
+        except Exception as error:
+            log_event(logger, "model_load_failed", logging.ERROR, message=str(error))
+            raise
+
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> None:
+        """Hand every request to the engine, which answers on the request's sender."""
+        for request in requests:
+            tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+            message = bytes(tensors.pop(contract.MESSAGE).reshape(-1)[0])
+            self._engine.submit(
+                Request(message, tensors), ResponseSender(request.get_response_sender())
+            )
+
+    def finalize(self) -> None:
+        """End every session."""
+        self._engine.stop()
+
+    def open_release(self, folder: Path, device: str, num_threads: int) -> WorldRelease:
+        """Load a release onto the device."""
+        import torch
+
+        from worldloom.rollout import load_release
+
+        torch.set_num_threads(num_threads)
+        return load_release(folder, device=device)
+
+    def _initialize(self, args: dict[str, str]) -> None:
+        values = json.loads(args["model_config"])["parameters"]
+        parameters = {name: value["string_value"] for name, value in values.items()}
+        folder = release_folder(
+            parameters[RELEASE_PARAMETER],
+            os.environ.get(RELEASE_VARIABLE, ""),
+            Path(args["model_repository"]),
+        )
+        digest = verified_digest(folder, parameters[DIGEST_PARAMETER])
+        device = "cpu"
+        if args["model_instance_kind"] == "GPU":
+            device = f"cuda:{args['model_instance_device_id']}"
+        release = self.open_release(folder, device, int(parameters[THREADS_PARAMETER]))
+        config = load_config(EngineConfig, parameters[ENGINE_PARAMETER], where="engine")
+        self._engine = Engine(release, config, release_digest=digest)
+        self._engine.start()
+        log_event(logger, "model_ready", release=digest, device=device)
+
+
+def _text_tensor(name: str, values: tuple[bytes, ...]) -> pb_utils.Tensor:
+    return pb_utils.Tensor(name, np.array(values, dtype=np.object_))
+
+
+def _index_tensor(name: str, values: tuple[int, ...]) -> pb_utils.Tensor:
+    array: NDArray[np.int32] = np.array(values, dtype=np.int32)
+    return pb_utils.Tensor(name, array)

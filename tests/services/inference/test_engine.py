@@ -1,0 +1,352 @@
+"""The engine without Triton and without threads: the tests call its steps by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from services import contract
+from services.client.decode import decode_jpeg
+from services.contract import ErrorCode
+from services.inference.engine import Engine, EngineConfig
+from services.inference.fake_generator import FakeRelease, FakeSession, fake_colour
+from services.inference.generator import Frames
+from services.inference.live_session import Response
+from services.inference.request import Request
+from worldloom.actions import Actions
+
+
+@dataclass
+class RecordingSink:
+    """Keeps what would have been sent."""
+
+    responses: list[Response] = field(default_factory=list)
+    is_gone: bool = False
+    is_complete: bool = False
+
+    def send(self, response: Response) -> None:
+        self.responses.append(response)
+
+    def is_cancelled(self) -> bool:
+        return self.is_gone
+
+    def close(self) -> None:
+        self.is_complete = True
+
+    @property
+    def events(self) -> list[contract.Event]:
+        return [response.event for response in self.responses]
+
+    @property
+    def last(self) -> contract.Event:
+        return self.responses[-1].event
+
+
+@dataclass
+class Clock:
+    """Time that moves when told."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Bench:
+    """An engine with short ways to talk to it."""
+
+    clock: Clock
+    engine: Engine
+
+    def send(
+        self, message: contract.Message, tensors: dict[str, np.ndarray] | None = None
+    ) -> RecordingSink:
+        sink = RecordingSink()
+        self.engine.submit(Request(contract.to_json(message), tensors or {}), sink)
+        return sink
+
+    def open(self, session_id: str, **fields: object) -> RecordingSink:
+        return self.send(contract.SessionStart(session_id=session_id, **fields))
+
+    def act(self, session_id: str, action_index: int, num_actions: int = 12) -> RecordingSink:
+        tensors = {
+            "keyboard": np.zeros((num_actions, 6), np.float32),
+            "mouse": np.zeros((num_actions, 2), np.float32),
+        }
+        message = contract.ActionsMessage(session_id=session_id, action_index=action_index)
+        return self.send(message, tensors)
+
+    def run(self) -> int:
+        num_steps = 0
+        while self.engine.step():
+            num_steps += 1
+        self.engine.deliver_pending()
+        return num_steps
+
+
+def make_bench(release: object = None, **limits: object) -> Bench:
+    clock = Clock()
+    config = EngineConfig(**limits)
+    return Bench(clock, Engine(release or FakeRelease(8, 8), config, clock=clock))
+
+
+def test_session_goes_from_start_to_finish() -> None:
+    bench = make_bench()
+    sink = bench.open("a", world="other", seed=5)
+    bench.run()
+    ready = sink.last
+    assert isinstance(ready, contract.SessionReady)
+    assert (ready.world, ready.frames_per_segment, ready.height) == ("other", 12, 8)
+    assert sink.responses[0].frame_index == (0,)
+    received = bench.act("a", 0, 12).last
+    assert isinstance(received, contract.ActionsReceived)
+    assert (received.num_actions, received.num_queued_actions) == (12, 12)
+    bench.run()
+    frames = sink.responses[1]
+    assert isinstance(frames.event, contract.FramesEvent)
+    assert frames.frame_index == tuple(range(1, 13))
+    assert frames.action_index == tuple(range(12))
+    for index, jpeg in zip(frames.frame_index, frames.frames, strict=True):
+        colour = decode_jpeg(jpeg).mean(axis=(0, 1))
+        assert np.abs(colour - fake_colour(index, 0.0, 5)).max() < 3
+    bench.send(contract.SessionStop(session_id="a", finish_queue=True))
+    bench.run()
+    assert sink.last == contract.SessionEnd(session_id="a", reason="finished", num_frames=12)
+    assert sink.is_complete
+    assert bench.engine.num_sessions == 0
+
+
+def test_finish_fills_up_the_last_segment_and_sends_no_frame_too_many() -> None:
+    bench = make_bench()
+    sink = bench.open("a")
+    bench.run()
+    bench.act("a", 0, 15)
+    bench.run()
+    assert len(sink.responses) == 2
+    bench.send(contract.SessionStop(session_id="a", finish_queue=True))
+    bench.run()
+    assert sink.responses[2].frame_index == (13, 14, 15)
+    assert sink.last == contract.SessionEnd(session_id="a", reason="finished", num_frames=15)
+
+
+def test_reader_that_acknowledges_nothing_gets_two_segments() -> None:
+    bench = make_bench()
+    sink = bench.open("a")
+    bench.act("a", 0, 120)
+    bench.run()
+    assert sum(isinstance(event, contract.FramesEvent) for event in sink.events) == 2
+    bench.send(contract.FramesReceived(session_id="a", segment_index=0))
+    bench.run()
+    assert sum(isinstance(event, contract.FramesEvent) for event in sink.events) == 3
+
+
+def test_segment_that_was_never_sent_cannot_be_acknowledged() -> None:
+    bench = make_bench()
+    bench.open("a")
+    bench.run()
+    refused = bench.send(contract.FramesReceived(session_id="a", segment_index=0)).last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert "segment_index is 0" in refused.message
+
+
+def test_acknowledgement_after_the_end_is_no_error() -> None:
+    bench = make_bench()
+    sink = bench.send(contract.FramesReceived(session_id="gone", segment_index=3))
+    assert sink.last == contract.Acknowledged(session_id="gone")
+
+
+def test_cancelled_session_frees_its_slot_within_one_step() -> None:
+    bench = make_bench(num_slots=1)
+    sink = bench.open("a")
+    bench.act("a", 0, 120)
+    bench.engine.step()
+    refused = bench.open("b").last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert refused.code is ErrorCode.NO_FREE_SLOT
+    assert refused.retryable
+    sink.is_gone = True
+    bench.engine.step()
+    assert bench.engine.num_sessions == 0
+    bench.engine.deliver_pending()
+    assert sink.is_complete
+    assert not bench.open("b").responses
+
+
+def test_silent_session_is_ended() -> None:
+    bench = make_bench(max_idle_seconds=10.0)
+    sink = bench.open("a")
+    bench.run()
+    bench.clock.now = 9.0
+    bench.run()
+    assert bench.engine.num_sessions == 1
+    bench.act("a", 0, 1)
+    bench.clock.now = 18.0
+    bench.run()
+    assert bench.engine.num_sessions == 1
+    bench.clock.now = 20.0
+    bench.run()
+    assert sink.last == contract.SessionEnd(session_id="a", reason="idle", num_frames=0)
+
+
+def test_old_session_is_ended() -> None:
+    bench = make_bench(max_session_seconds=30.0)
+    sink = bench.open("a")
+    for seconds in range(0, 40, 10):
+        bench.clock.now = float(seconds)
+        bench.act("a", seconds // 10, 1)
+        bench.run()
+    bench.clock.now = 31.0
+    bench.run()
+    assert sink.last == contract.SessionEnd(session_id="a", reason="too_long", num_frames=0)
+
+
+def test_session_whose_frames_run_out_first_is_served_first() -> None:
+    bench = make_bench(max_unacknowledged_segments=100)
+    early, late = bench.open("early"), bench.open("late")
+    bench.run()
+    bench.act("early", 0, 24)
+    bench.run()
+    bench.act("early", 24, 12)
+    bench.act("late", 0, 12)
+    bench.engine.step()
+    bench.engine.deliver_pending()
+    assert isinstance(late.last, contract.FramesEvent)
+    assert len(early.responses) == 3
+
+
+@pytest.mark.parametrize(
+    ("tensors", "named"),
+    [
+        ({"keyboard": np.zeros((12, 5), np.float32)}, r"keyboard has shape [12, 5]"),
+        ({"keyboard": np.zeros((6,), np.float32)}, r"keyboard has shape [6]"),
+        ({"keyboard": np.zeros((12, 6), np.float32)}, "mouse is missing"),
+        (
+            {"keyboard": np.zeros((12, 6)), "mouse": np.zeros((12, 3))},
+            "mouse has shape [12, 3], expected [any, 2]",
+        ),
+        (
+            {"keyboard": np.zeros((12, 6)), "mouse": np.zeros((11, 2))},
+            "keyboard has 12 frames and mouse 11",
+        ),
+        ({"keyboard": np.zeros((1, 6)), "mouse": np.full((1, 2), np.nan)}, "mouse holds a value"),
+    ],
+)
+def test_wrong_actions_are_refused_and_the_session_goes_on(
+    tensors: dict[str, np.ndarray], named: str
+) -> None:
+    bench = make_bench()
+    bench.open("a")
+    bench.run()
+    message = contract.ActionsMessage(session_id="a", action_index=0)
+    refused = bench.send(message, tensors).last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert refused.code is ErrorCode.BAD_TENSOR
+    assert named in refused.message
+    assert isinstance(bench.act("a", 0).last, contract.ActionsReceived)
+
+
+def test_gap_in_the_actions_is_refused() -> None:
+    bench = make_bench()
+    bench.open("a")
+    refused = bench.act("a", 12).last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert "action_index is 12, expected 0" in refused.message
+
+
+def test_queue_of_actions_is_bounded() -> None:
+    bench = make_bench(max_queued_actions=20)
+    bench.open("a")
+    bench.act("a", 0, 15)
+    refused = bench.act("a", 15, 6).last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert refused.code is ErrorCode.TOO_MANY_ACTIONS
+
+
+def test_unknown_world_is_refused_with_the_known_ones() -> None:
+    refused = make_bench().open("a", world="atlantis").last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert refused.code is ErrorCode.UNKNOWN_WORLD
+    assert "grey, other" in refused.message
+
+
+def test_own_image_must_have_the_size_of_the_release() -> None:
+    bench = make_bench()
+    start = contract.SessionStart(session_id="a")
+    refused = bench.send(start, {"image": np.zeros((8, 9, 3), np.uint8)}).last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert "image has shape [8, 9, 3], expected [8, 8, 3]" in refused.message
+    sink = bench.send(start, {"image": np.full((8, 8, 3), 200, np.uint8)})
+    bench.run()
+    ready = sink.last
+    assert isinstance(ready, contract.SessionReady)
+    assert ready.world == ""
+    assert abs(int(decode_jpeg(sink.responses[0].frames[0]).mean()) - 200) < 3
+
+
+def test_session_id_cannot_be_taken_twice() -> None:
+    bench = make_bench()
+    bench.open("a")
+    refused = bench.open("a").last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert refused.code is ErrorCode.SESSION_EXISTS
+
+
+class BreakingSession(FakeSession):
+    """Fails on its first segment."""
+
+    def generate_segment(self, actions: Actions) -> Frames:
+        message = f"no more memory for {len(actions)} frames"
+        raise RuntimeError(message)
+
+
+class BreakingRelease(FakeRelease):
+    """A release whose sessions with seed 1 break."""
+
+    def open_session(
+        self, *, image: Frames, prompt: str, seed: int, memory: bool = True
+    ) -> FakeSession:
+        if seed == 1:
+            return BreakingSession(8, 8, seed, 0.0)
+        return super().open_session(image=image, prompt=prompt, seed=seed, memory=memory)
+
+
+def test_session_that_breaks_takes_no_other_with_it() -> None:
+    bench = make_bench(BreakingRelease(8, 8))
+    broken, sound = bench.open("a", seed=1), bench.open("b")
+    bench.act("a", 0)
+    bench.act("b", 0)
+    bench.run()
+    error, end = broken.events[-2:]
+    assert isinstance(error, contract.ErrorEvent)
+    assert error.code is ErrorCode.GENERATION_FAILED
+    assert "no more memory" in error.message
+    assert end == contract.SessionEnd(session_id="a", reason="failed", num_frames=0)
+    assert isinstance(sound.last, contract.FramesEvent)
+    assert bench.engine.num_sessions == 1
+
+
+def test_stop_ends_every_session_and_threads() -> None:
+    engine = Engine(FakeRelease(8, 8), EngineConfig())
+    engine.start()
+    sink = RecordingSink()
+    start = contract.SessionStart(session_id="a")
+    engine.submit(Request(contract.to_json(start)), sink)
+    engine.stop()
+    assert sink.is_complete
+    assert sink.last == contract.SessionEnd(session_id="a", reason="shutdown", num_frames=0)
+    refused = RecordingSink()
+    engine.submit(Request(contract.to_json(start)), refused)
+    assert isinstance(refused.last, contract.ErrorEvent)
+    assert refused.last.code is ErrorCode.SHUTTING_DOWN
+
+
+def test_description_counts_sessions() -> None:
+    bench = make_bench(num_slots=3)
+    bench.open("a")
+    description = bench.send(contract.Describe()).last
+    assert isinstance(description, contract.Description)
+    assert (description.num_sessions, description.num_slots) == (1, 3)
+    assert [world.name for world in description.worlds] == ["grey", "other"]

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from worldloom.config import Config
 
-_ATTENTION = r"(^|\.)(self_attn|cross_attn)\.(q|k|v|o)$"
+_ATTENTION = r"(^|\.)(self_attn|cross_attn)\.\w+$"
 _EDGES = (
     r"(^|\.)(patch_embed|ray_embed|head|time_embed|time_projection)(\.|$)",
     r"(^|\.)(text_encoder|keyboard_embed|mouse_in)(\.|$)",
@@ -21,7 +21,8 @@ class QuantizeLinearsConfig(Config):
 
     layers: Literal["attention", "all"] = Field(
         "all",
-        description="attention: the q, k, v, o projections alone; all: every linear layer",
+        description="attention: the projections of self and cross attention alone; all: every "
+        "linear layer",
     )
     keep: tuple[str, ...] = Field(
         _EDGES,

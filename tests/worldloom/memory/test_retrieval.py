@@ -1,0 +1,71 @@
+import numpy as np
+
+from worldloom.camera import Intrinsics, pose_matrix
+from worldloom.memory.retrieval import (
+    SINK_INDEX,
+    RetrievalConfig,
+    frustum_points,
+    greedy_cover,
+    pose_distance,
+    retrieve,
+    visibility,
+)
+
+INTRINSICS = Intrinsics.from_fov(64, 64)
+CONFIG = RetrievalConfig()
+
+
+def looking(yaw, position=(0.0, 0.0, 0.0)):
+    return pose_matrix(np.array(position), yaw, 0.0)
+
+
+def test_a_camera_sees_its_own_frustum_and_nothing_of_what_lies_behind():
+    poses = np.stack([looking(0.0), looking(np.pi)])
+    seen = visibility(poses[:1], poses, CONFIG, INTRINSICS)
+    assert seen.shape == (1, len(frustum_points(CONFIG, INTRINSICS)), 2)
+    assert seen[..., 0].all()
+    assert not seen[..., 1].any()
+
+
+def test_visibility_falls_with_the_angle_between_views():
+    candidates = np.stack([looking(a) for a in (0.0, 0.4, 0.8, 1.5)])
+    share = visibility(looking(0.0)[None], candidates, CONFIG, INTRINSICS).mean(axis=(0, 1))
+    assert (np.diff(share) < 0).all()
+
+
+def test_memory_prefers_frames_that_see_the_same_place():
+    history = np.stack([looking(a) for a in np.linspace(0, 2 * np.pi, 24, endpoint=False)])
+    chosen = retrieve(looking(np.pi / 2)[None], history, 3, CONFIG, INTRINSICS)
+    assert chosen[0] == SINK_INDEX
+    assert 6 in chosen  # 24 views around, the seventh looks along pi / 2
+
+
+def test_nothing_is_chosen_twice_and_never_more_than_there_is():
+    history = np.stack([looking(0.0)] * 4)
+    chosen = retrieve(looking(0.0)[None], history, 5, CONFIG, INTRINSICS)
+    assert sorted(chosen) == [0, 1, 2, 3]
+
+
+def test_each_choice_counts_only_what_the_others_do_not_see():
+    # Candidate 1 sees points 0-5, 2 the same, 3 only 6-7: after 1 or 2, the third is worth more.
+    seen = np.zeros((1, 8, 4), bool)
+    seen[0, :6, 1] = seen[0, :6, 2] = seen[0, 6:, 3] = True
+    assert greedy_cover(seen, np.zeros(4), 3, 0.0) == [SINK_INDEX, 2, 3]
+
+
+def test_ties_go_to_the_nearer_pose_then_to_the_later():
+    seen = np.ones((1, 4, 3), bool)
+    seen[..., 0] = False
+    assert greedy_cover(seen, np.array([0.0, 1.0, 2.0]), 2, 0.02)[1] == 1
+    assert greedy_cover(seen, np.zeros(3), 2, 0.02)[1] == 2
+
+
+def test_without_candidates_or_slots_nothing_is_chosen():
+    empty = np.zeros((0, 4, 4))
+    assert retrieve(looking(0.0)[None], empty, 3, CONFIG, INTRINSICS) == []
+    assert retrieve(looking(0.0)[None], looking(0.0)[None], 0, CONFIG, INTRINSICS) == []
+
+
+def test_pose_distance_adds_metres_and_radians():
+    found = pose_distance(looking(0.0)[None], np.stack([looking(0.5), looking(0.0, (3, 0, 4))]))
+    np.testing.assert_allclose(found, [0.5, 5.0], atol=1e-9)

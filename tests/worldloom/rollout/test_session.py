@@ -1,0 +1,109 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from tiny import CONFIG, FRAME_SIZE, tiny_model
+
+from worldloom.actions import Actions
+from worldloom.camera import integrate_poses
+from worldloom.errors import DataError
+from worldloom.rollout.session import WorldSession
+
+MODEL = tiny_model()
+IMAGE = np.random.default_rng(0).integers(0, 256, (*FRAME_SIZE, 3)).astype(np.uint8)
+LENGTH = MODEL.segment_frames
+
+
+def session(seed=0, **options):
+    return WorldSession(MODEL, image=IMAGE, prompt="a room", seed=seed, **options)
+
+
+def actions(yaw=0.1, forward=1.0):
+    keyboard = np.zeros((LENGTH, 6), np.float32)
+    mouse = np.zeros((LENGTH, 2), np.float32)
+    keyboard[:, 0], mouse[:, 1] = forward, yaw
+    return Actions(keyboard, mouse)
+
+
+def test_a_segment_adds_its_frames():
+    walk = session()
+    frames = walk.generate_segment(actions())
+    assert frames.shape == (LENGTH, *FRAME_SIZE, 3)
+    assert frames.dtype == np.uint8
+    assert walk.num_frames == 1 + LENGTH
+    assert walk.segment_index == 1
+    assert walk.first_frame.shape == (*FRAME_SIZE, 3)
+
+
+def test_the_same_seed_and_actions_give_the_same_frames_and_another_seed_others():
+    one, two, other = session(), session(), session(seed=1)
+    for _ in range(2):
+        a, b, c = (walk.generate_segment(actions()) for walk in (one, two, other))
+        assert np.array_equal(a, b)
+        assert not np.array_equal(a, c)
+
+
+def test_actions_change_what_is_seen():
+    left, right = (session().generate_segment(actions(yaw)) for yaw in (-0.2, 0.2))
+    assert not np.array_equal(left, right)
+
+
+def test_a_resumed_session_goes_on_with_the_same_frames():
+    walk = session()
+    for yaw in (0.1, -0.2, 0.0, 0.2):
+        walk.generate_segment(actions(yaw))
+    again = WorldSession.resume(MODEL, copy.deepcopy(walk.state), prompt="a room", seed=0)
+    assert again.num_frames == walk.num_frames
+    for yaw in (0.1, 0.2):
+        expected = walk.generate_segment(actions(yaw))
+        assert np.array_equal(expected, again.generate_segment(actions(yaw)))
+
+
+def test_poses_that_are_given_replace_the_integrated_ones():
+    moves = actions()
+    poses = integrate_poses(
+        np.eye(4), moves.keyboard.astype(float), moves.mouse.astype(float), MODEL.kinematics
+    )
+    given, integrated = session(), session()
+    assert np.array_equal(
+        given.generate_segment(moves, poses), integrated.generate_segment(moves)
+    )
+    np.testing.assert_allclose(integrated.pose, poses[-1])
+    blocked = np.repeat(np.eye(4)[None], LENGTH, axis=0)
+    other = session()
+    assert not np.array_equal(
+        other.generate_segment(moves, blocked), session().generate_segment(moves)
+    )
+
+
+def test_memory_changes_what_is_generated_once_there_is_some():
+    with_memory, without = session(), session(memory=False)
+    for index in range(4):
+        a, b = (walk.generate_segment(actions(0.2)) for walk in (with_memory, without))
+        # The first segment after the past window overflows is the first that can differ.
+        if 1 + index * CONFIG.segment_latents <= CONFIG.num_past_latents:
+            assert np.array_equal(a, b)
+    assert not np.array_equal(a, b)
+
+
+@torch.inference_mode()
+def test_length_has_no_limit_in_the_positions_it_uses():
+    walk = session()
+    segments = CONFIG.max_memory_gap // CONFIG.segment_latents + 3
+    for _ in range(segments):
+        frames = walk.generate_segment(actions(0.0))
+    assert np.isfinite(frames.astype(float)).all()
+    assert len(walk.bank) == 1 + segments * CONFIG.segment_latents
+
+
+def test_another_number_of_actions_is_refused():
+    with pytest.raises(DataError, match=f"5 frames, expected the {LENGTH} of a segment"):
+        session().generate_segment(Actions.still(5))
+
+
+def test_a_start_image_of_another_size_or_type_is_refused():
+    with pytest.raises(DataError, match=r"\[8, 8, 3\], expected uint8 \[32, 32, 3\]"):
+        WorldSession(MODEL, image=np.zeros((8, 8, 3), np.uint8), prompt="", seed=0)
+    with pytest.raises(DataError, match="float64"):
+        WorldSession(MODEL, image=np.zeros((*FRAME_SIZE, 3)), prompt="", seed=0)

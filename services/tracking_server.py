@@ -14,10 +14,12 @@ import json
 import logging
 import os
 import shlex
+import sqlite3
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -271,8 +273,13 @@ def server_environment() -> Mapping[str, str]:
 
 
 def initialise_database(folder: TrackingFolder) -> None:
-    """Create the database if there is none; the caller holds the lock."""
+    """Create the database if there is none; the caller holds the lock.
+
+    Raises:
+        TrackingError: when there is one that is damaged.
+    """
     if folder.database.exists():
+        _require_sound(folder)
         return
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
@@ -308,9 +315,23 @@ def serve(folder: TrackingFolder, port: int) -> None:
     os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = folder.artifacts.as_uri()
     os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
     from mlflow.server.fastapi_app import app
+    from mlflow.server.handlers import initialize_backend_stores
 
+    initialize_backend_stores(folder.database_uri, folder.database_uri, "mlflow-artifacts:/")
     uvicorn.run(app, host=LOOPBACK, port=port, log_level="warning", timeout_graceful_shutdown=3)
     lock.close()
+
+
+def _require_sound(folder: TrackingFolder) -> None:
+    try:
+        with closing(sqlite3.connect(folder.database)) as connection:
+            connection.execute("select version_num from alembic_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        message = (
+            f"the tracking database {folder.database} is damaged ({error}): "
+            "put the file aside, and the next start makes a new one"
+        )
+        raise TrackingError(message) from error
 
 
 def _take_lock(lock: TextIO, folder: TrackingFolder) -> None:
@@ -323,4 +344,7 @@ def _take_lock(lock: TextIO, folder: TrackingFolder) -> None:
 
 if __name__ == "__main__":
     configure_logging()
-    serve(TrackingFolder(Path(sys.argv[1])), int(sys.argv[2]))
+    try:
+        serve(TrackingFolder(Path(sys.argv[1])), int(sys.argv[2]))
+    except TrackingError as failure:
+        sys.exit(str(failure))

@@ -20,7 +20,7 @@ from torch import Tensor
 from worldloom.camera import Intrinsics
 from worldloom.data.schema import Split
 from worldloom.errors import ArtifactError, DataError
-from worldloom.frames import num_latent_frames
+from worldloom.frames import num_pixel_frames
 
 _HEADER = "worldloom"
 
@@ -46,7 +46,7 @@ class LatentClips:
         if not count:
             message = "latents: no clips, expected at least one"
             raise DataError(message)
-        if num_latent_frames(frames) != length or len(self.prompts) != count:
+        if num_pixel_frames(length) != frames or len(self.prompts) != count:
             message = (
                 f"latents: {count} clips of {length} latents beside {frames} poses and "
                 f"{len(self.prompts)} prompts, expected 4n+1 poses for n+1 latents"

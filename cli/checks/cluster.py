@@ -89,11 +89,12 @@ def check_cluster(*, namespace: str, context: str = "", needed: bool = False) ->
         return [Check("cluster", State.FAIL, "no configuration found", mend)]
     from kubernetes.config import ConfigException
     from urllib3.exceptions import HTTPError
+    from yaml import YAMLError
 
     found = str(path or "service account")
     try:
         client = _connect(path, context)
-    except ConfigException as error:
+    except (ConfigException, YAMLError) as error:
         sentence = str(error).splitlines()[0]
         return [Check("cluster config", State.FAIL, f"{found}: {sentence}", "mend or replace it")]
     checks = [passed("cluster config", found)]

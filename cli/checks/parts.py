@@ -24,7 +24,7 @@ from worldloom.store import open_store
 
 _PROBE = "A folder that `worldloom doctor` stores and reads back to see whether the store works.\n"
 _RECORD = "doctor/probe.json"
-_LOCK_MEND = "install the lock again: make install"
+_LOCK_MEND = "install the packages of requirements/lock.txt again"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -28,6 +28,7 @@ LOOPBACK = "127.0.0.1"
 _FIRST_PROBE_INTERVAL_SECONDS = 0.05
 _LAST_PROBE_INTERVAL_SECONDS = 0.5
 _LOG_TAIL_BYTES = 4096
+_KILLED_SECONDS = 5.0
 
 
 def free_port() -> int:
@@ -95,12 +96,7 @@ def stop_group(identity: ProcessIdentity, *, grace_seconds: float = 10.0) -> boo
     """
     if not identity.is_alive():
         return False
-    members = _group_members(identity.pid)
-    _signal_group(identity.pid, signal.SIGTERM)
-    _, alive = psutil.wait_procs(members, timeout=grace_seconds)
-    if alive:
-        _signal_group(identity.pid, signal.SIGKILL)
-        psutil.wait_procs(alive, timeout=5.0)
+    _end_group(identity.pid, grace_seconds)
     return True
 
 
@@ -197,12 +193,8 @@ class ManagedProcess:
         """End the process and its group: SIGTERM, then SIGKILL after the grace time."""
         if self._process is None:
             return
-        members = _group_members(self.pid)
-        _signal_group(self.pid, signal.SIGTERM)
-        _, alive = psutil.wait_procs(members, timeout=grace_seconds)
-        if alive:
+        if not _end_group(self.pid, grace_seconds):
             log_event(logger, "process_killed", logging.WARNING, name=self.name, pid=self.pid)
-            _signal_group(self.pid, signal.SIGKILL)
         returncode = self._process.wait()
         log_event(logger, "process_stopped", name=self.name, pid=self.pid, code=returncode)
         self._process = None
@@ -246,6 +238,17 @@ def _group_members(group: int) -> list[psutil.Process]:
         except ProcessLookupError:
             continue
     return members
+
+
+def _end_group(group: int, grace_seconds: float) -> bool:
+    """End a process group and wait until it is gone; True when SIGTERM was enough."""
+    members = _group_members(group)
+    _signal_group(group, signal.SIGTERM)
+    _, alive = psutil.wait_procs(members, timeout=grace_seconds)
+    if alive:
+        _signal_group(group, signal.SIGKILL)
+        psutil.wait_procs(alive, timeout=_KILLED_SECONDS)
+    return not alive
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -7,6 +7,7 @@ runs is in `cli.pipeline_runs`, clocks and triggers in `cli.pipeline_schedule`.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ import typer
 
 from cli import pipeline_runs, pipeline_schedule
 from cli.output import Output, OutputOption, emit_fields, emit_rows
-from cli.pipeline_requests import cluster_profile, home, pairs, store_address
+from cli.pipeline_requests import cluster_profile, home, pairs, starter_folder, store_address
 
 if TYPE_CHECKING:
     from pipelines.local import PreparedRun, RunRequest
@@ -45,6 +46,9 @@ ChampionOption = Annotated[
 StoreOption = Annotated[
     str, typer.Option(help="Artifact store; by default WORLDLOOM_STORE or <home>/store.")
 ]
+ScratchOption = Annotated[
+    bool, typer.Option("--from-scratch", help="Train without the starter weights.")
+]
 TrackingOption = Annotated[bool, typer.Option(help="Log to MLflow.")]
 ImageOption = Annotated[
     list[str] | None, typer.Option("--image", help="step=name@sha256:digest, the step's image.")
@@ -54,8 +58,36 @@ ProfileOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class _Options:
+    """The options that say what a run is."""
+
+    pipeline: str
+    preset: str
+    config: Path | None
+    overrides: list[str] | None
+    arguments: list[str] | None
+    store: str
+    from_scratch: bool
+
+    def request(self, *, tracking: bool) -> RunRequest:
+        from pipelines.local import RunRequest
+
+        return RunRequest(
+            home=home(),
+            store=store_address(self.store),
+            pipeline=self.pipeline,
+            preset=self.preset,
+            config_file=self.config,
+            overrides=tuple(self.overrides or ()),
+            arguments=pairs(self.arguments, "--argument"),
+            tracking=tracking,
+            starter=starter_folder(from_scratch=self.from_scratch),
+        )
+
+
 @app.command()
-def run(
+def run(  # noqa: PLR0913 - an option each
     pipeline: PipelineOption = "world_model",
     preset: PresetOption = "demo",
     config: ConfigOption = None,
@@ -63,17 +95,19 @@ def run(
     argument: ArgumentOption = None,
     champion: ChampionOption = "auto",
     store: StoreOption = "",
+    from_scratch: ScratchOption = False,
     tracking: TrackingOption = True,
     detach: Annotated[bool, typer.Option(help="Return at once; watch it later.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run a pipeline on this machine; what is unchanged is taken from the store."""
-    request = _request(pipeline, preset, config, set_, argument, store, tracking)
+    options = _Options(pipeline, preset, config, set_, argument, store, from_scratch)
+    request = options.request(tracking=tracking)
     _start(_prepared(request, champion), detach=detach, output=output)
 
 
 @app.command()
-def explain(
+def explain(  # noqa: PLR0913 - an option each
     pipeline: PipelineOption = "world_model",
     preset: PresetOption = "demo",
     config: ConfigOption = None,
@@ -81,10 +115,12 @@ def explain(
     argument: ArgumentOption = None,
     champion: ChampionOption = "auto",
     store: StoreOption = "",
+    from_scratch: ScratchOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Tell which tasks a run would reuse, which it would run, and why; run nothing."""
-    request = _request(pipeline, preset, config, set_, argument, store, tracking=False)
+    options = _Options(pipeline, preset, config, set_, argument, store, from_scratch)
+    request = options.request(tracking=False)
     prepared = _prepared(request, champion)
     rows = [
         {
@@ -134,7 +170,7 @@ def compile_(
 
 
 @app.command()
-def submit(
+def submit(  # noqa: PLR0913 - an option each
     endpoint: Annotated[str, typer.Option(help="Address of Kubeflow Pipelines' API.")] = "",
     pipeline: PipelineOption = "world_model",
     preset: PresetOption = "demo",
@@ -142,6 +178,7 @@ def submit(
     set_: SetOption = None,
     argument: ArgumentOption = None,
     store: StoreOption = "",
+    from_scratch: ScratchOption = False,
     image: ImageOption = None,
     profile: ProfileOption = None,
     output: OutputOption = Output.TABLE,
@@ -150,7 +187,8 @@ def submit(
     from pipelines.local import prepare_run
     from pipelines.submit import submit_run
 
-    request = _request(pipeline, preset, config, set_, argument, store, tracking=False)
+    options = _Options(pipeline, preset, config, set_, argument, store, from_scratch)
+    request = options.request(tracking=False)
     submitted = submit_run(
         prepare_run(request),
         endpoint=endpoint or os.environ.get("KFP_ENDPOINT", ""),
@@ -168,29 +206,6 @@ def _start(prepared: PreparedRun, *, detach: bool, output: Output) -> None:
         emit_fields(fields, output, next_command=f"worldloom pipeline watch {folder.name}")
     else:
         pipeline_runs.follow_to_the_end(folder, output, cancel_on_interrupt=True)
-
-
-def _request(
-    pipeline: str,
-    preset: str,
-    config: Path | None,
-    overrides: list[str] | None,
-    arguments: list[str] | None,
-    store: str,
-    tracking: bool,
-) -> RunRequest:
-    from pipelines.local import RunRequest
-
-    return RunRequest(
-        home=home(),
-        store=store_address(store),
-        pipeline=pipeline,
-        preset=preset,
-        config_file=config,
-        overrides=tuple(overrides or ()),
-        arguments=pairs(arguments, "--argument"),
-        tracking=tracking,
-    )
 
 
 def _prepared(request: RunRequest, champion: str) -> PreparedRun:

@@ -22,6 +22,13 @@ def store_address(given: str = "") -> str:
     return given or os.environ.get("WORLDLOOM_STORE") or str(home() / "store")
 
 
+def starter_folder(*, from_scratch: bool) -> Path | None:
+    """Return the folder of starter weights, None to train from nothing."""
+    from pipelines.starter import default_starter_folder
+
+    return None if from_scratch else default_starter_folder()
+
+
 def cluster_profile(path: Path | None, images: list[str] | None) -> Profile:
     """Return the cluster's settings, with the images that were named."""
     from pipelines.resources import CLUSTER_PROFILE, read_profile

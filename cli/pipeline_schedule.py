@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.output import Output, OutputOption, emit_fields, emit_rows, say, say_next
-from cli.pipeline_requests import cluster_profile, home, store_address
+from cli.pipeline_requests import cluster_profile, home, starter_folder, store_address
 
 if TYPE_CHECKING:
     from pipelines.schedule import Schedule, ScheduleState
@@ -25,7 +25,7 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the schedule.")]
 
 
 @app.command()
-def add(
+def add(  # noqa: PLR0913 - an option each
     name: NameArgument,
     cron: Annotated[str, typer.Option(help="minute hour day month weekday, quoted.")],
     timezone: Annotated[str, typer.Option(help="IANA time zone.")] = "UTC",
@@ -34,6 +34,9 @@ def add(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="task.dotted.path=value of its runs.")
     ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Train without the starter weights.")
+    ] = False,
     overlap: Annotated[
         str, typer.Option(help="While its last run is under way: skip or replace.")
     ] = "skip",
@@ -51,6 +54,7 @@ def add(
         "pipeline": find_pipeline(pipeline).reference,
         "preset": preset,
         "overrides": tuple(set_ or ()),
+        "from_scratch": from_scratch,
         "overlap": overlap,
     }
     schedule = parse_config(Schedule, values, where="schedule")
@@ -149,6 +153,9 @@ def add_trigger(pipeline_app: typer.Typer) -> None:
 def trigger(
     preset: Annotated[str, typer.Option(help="Preset of the runs.")] = "demo",
     store: Annotated[str, typer.Option(help="Artifact store.")] = "",
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Train without the starter weights.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Only tell what is new.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -171,6 +178,7 @@ def trigger(
             pipeline="retraining",
             preset=preset,
             arguments={"clips": digest},
+            starter=starter_folder(from_scratch=from_scratch),
         )
         folder = start_run(with_incumbent(prepare_run(request)))
         say(f"run {folder.name} retrains on {digest}", output)
@@ -195,6 +203,7 @@ def _submit(
         preset=schedule.preset,
         overrides=schedule.overrides,
         arguments=schedule.arguments,
+        starter=starter_folder(from_scratch=schedule.from_scratch),
     )
     submit_schedule(
         prepare_run(request), schedule, endpoint=endpoint, profile=cluster_profile(profile, images)

@@ -69,7 +69,7 @@ def launch(
         for name, artifact in lineage.items():
             artifact.metadata["digest"] = outputs[name]
         report.outputs = outputs
-    return namedtuple("Outputs", list(outputs))(**outputs)  # noqa: PYI024 - KFP reads fields
+    return namedtuple("Outputs", list(outputs))(**outputs)
 
 
 def _judge(entry: str, task: str, *, config: str, code: str, parents: Mapping[str, str]) -> Verdict:

@@ -17,7 +17,7 @@ def build(profile: Profile) -> dsl.base_component.BaseComponent:
     """Return the pipeline with a profile's settings written into it."""
     addition = Addition(DEFINITION, profile)
 
-    @dsl.pipeline(name="evaluation-only", description="Judge a stored release")
+    @dsl.pipeline(name="evaluation-only", description="Judge a stored release")  # type: ignore[untyped-decorator]
     def evaluation_only(
         evaluate_config: str,
         evaluate_code: str,

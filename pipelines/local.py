@@ -41,6 +41,7 @@ from pipelines.run_record import (
     write_run,
     write_runner,
 )
+from pipelines.starter import starter_values
 from services.processes import ProcessIdentity, stop_group
 from worldloom.artifacts import is_digest
 from worldloom.config import JsonValue, canonical_json
@@ -69,6 +70,7 @@ class RunRequest:
         overrides: `task.dotted.path=value`.
         arguments: free arguments of the pipeline.
         tracking: log to MLflow; its server is started if none is named in the environment.
+        starter: folder of starter weights; None trains from nothing.
     """
 
     home: Path
@@ -80,6 +82,7 @@ class RunRequest:
     overrides: tuple[str, ...] = ()
     arguments: Mapping[str, str] = field(default_factory=dict)
     tracking: bool = True
+    starter: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,9 @@ def prepare_run(request: RunRequest) -> PreparedRun:
         raise ConfigError(message)
     cache = request.home / "cache"
     from_file = read_values(definition, request.config_file) if request.config_file else {}
-    values = merged(preset_values(definition, request.preset), from_file, request.values)
+    preset = preset_values(definition, request.preset)
+    starter = starter_values(definition, request.starter) if request.starter else {}
+    values = merged(preset, starter, from_file, request.values)
     configs = resolve_configs(definition, values, request.overrides, cache / "configs")
     arguments = {**definition.arguments, **request.arguments}
     for task, entry in definition.entries.items():
@@ -219,6 +224,7 @@ def resume_request(folder: Path, *, home: Path, tracking: bool = True) -> RunReq
         values={task: dict(config) for task, config in record.configs.items()},
         arguments={name: record.arguments[name] for name in definition.arguments},
         tracking=tracking,
+        starter=Path(record.starter) if record.starter else None,
     )
 
 
@@ -235,6 +241,7 @@ def _record(prepared: PreparedRun, folder: Path) -> RunRecord:
         tasks=tuple(planned.task for planned in prepared.plan.tasks),
         store=prepared.store.uri,
         tracking=request.tracking,
+        starter=str(request.starter.absolute()) if request.starter else "",
         created=time.time(),
     )
 

@@ -16,7 +16,7 @@ def build(profile: Profile) -> dsl.base_component.BaseComponent:
     """Return the pipeline with a profile's settings written into it."""
     addition = Addition(DEFINITION, profile)
 
-    @dsl.pipeline(name="retraining", description="Stored clips to a promoted release")
+    @dsl.pipeline(name="retraining", description="Stored clips to a promoted release")  # type: ignore[untyped-decorator]
     def retraining(  # noqa: PLR0913 - one config and one code digest a task is KFP's interface
         clips: str,
         train_vae_config: str,

@@ -43,6 +43,7 @@ class RunRecord(Config):
     tasks: tuple[str, ...] = Field(description="tasks in an order in which they can run")
     store: str = Field(description="address of the artifact store")
     tracking: bool = Field(default=True, description="log to MLflow")
+    starter: str = Field(default="", description="folder of starter weights; empty: from nothing")
     created: float = Field(description="Unix time of the request, seconds")
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from components.local_report import RUN_FOLDER_VARIABLE, RUNNER_PID_VARIABLE, TMPDIR_VARIABLE
+from components.starter import STARTER_VARIABLE
 from components.task_status import TaskStatus, write_status
 from pipelines.compile import build_pipeline
 from pipelines.definition import find_pipeline
@@ -60,6 +61,7 @@ def _set_environment(folder: Path, record: RunRecord) -> None:
         "WORLDLOOM_HOME": str(home),
         "WORLDLOOM_STORE": record.store,
         "WORLDLOOM_RUN_ID": record.run_id,
+        STARTER_VARIABLE: record.starter,
         RUN_FOLDER_VARIABLE: str(folder),
         RUNNER_PID_VARIABLE: str(os.getpid()),
     }

@@ -31,6 +31,7 @@ class Schedule(Config):
     preset: str = Field(default="demo", description="preset of its runs")
     overrides: tuple[str, ...] = Field(default=(), description="settings of its runs")
     arguments: dict[str, str] = Field(default_factory=dict, description="arguments of its runs")
+    from_scratch: bool = Field(default=False, description="train without the starter weights")
     overlap: Literal["skip", "replace"] = Field(
         default="skip",
         description="while its last run is under way: skip the new one, or cancel the old one",

@@ -26,6 +26,7 @@ from pipelines.schedule import (
     schedules_folder,
     write_state,
 )
+from pipelines.starter import default_starter_folder
 from worldloom.errors import MachineError, WorldloomError
 from worldloom.log import log_event
 
@@ -92,6 +93,7 @@ class LocalRunStarter:
             preset=schedule.preset,
             overrides=schedule.overrides,
             arguments=schedule.arguments,
+            starter=None if schedule.from_scratch else default_starter_folder(),
         )
         return start_run(with_incumbent(prepare_run(request))).name
 

@@ -19,7 +19,7 @@ def build(profile: Profile) -> dsl.base_component.BaseComponent:
     """Return the pipeline with a profile's settings written into it."""
     addition = Addition(DEFINITION, profile)
 
-    @dsl.pipeline(name="world-model", description="Clips to a promoted world model release")
+    @dsl.pipeline(name="world-model", description="Clips to a promoted world model release")  # type: ignore[untyped-decorator]
     def world_model(  # noqa: PLR0913 - one config and one code digest a task is KFP's interface
         ingest_config: str,
         ingest_code: str,

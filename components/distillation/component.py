@@ -12,7 +12,7 @@ from kfp import dsl
 IMAGE = "worldloom/distillation"
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
 def distil_student(
     config: str,
     code: str,
@@ -32,7 +32,7 @@ def distil_student(
     )
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
 def distil_decoder(
     config: str,
     code: str,

@@ -12,7 +12,7 @@ from kfp import dsl
 IMAGE = "worldloom/promotion"
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
 def promote(
     config: str,
     code: str,

@@ -12,7 +12,7 @@ from kfp import dsl
 IMAGE = "worldloom/training"
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
 def train_vae(
     config: str,
     code: str,
@@ -31,7 +31,7 @@ def train_vae(
     )
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
 def encode_latents(
     config: str,
     code: str,
@@ -51,7 +51,7 @@ def encode_latents(
     )
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
 def train_transformer(
     config: str,
     code: str,

@@ -253,7 +253,9 @@ def test_a_killed_step_goes_on_where_it_was(project: Project, tmp_path: Path) ->
     done_before = len(ticks.read_text())
     assert 0 < done_before < 40
 
-    answer = project.call("resume", folder.name, "--no-tracking", "--output", "json")
+    answer = project.call(
+        "resume", folder.name, "--no-tracking", "--output", "json"
+    )
     assert answer.returncode == 0, answer.stderr
     resumed = project.tasks(json.loads(answer.stdout))
     assert resumed["first"]["reused"]

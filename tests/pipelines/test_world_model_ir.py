@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,12 +39,16 @@ EDGES = {
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict, dict, str]]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict, str]:
     path = tmp_path_factory.mktemp("ir") / "world_model.yaml"
     profile = CLUSTER_PROFILE.model_copy(update={"images": {"training": PINNED}, "queue": "gpus"})
     compile_pipeline(find_pipeline("world_model"), profile, path)
     spec, platform = yaml.safe_load_all(path.read_text())
-    yield spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"], path.read_text()
+    return (
+        spec,
+        platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"],
+        path.read_text(),
+    )
 
 
 def test_tasks_and_edges(cluster: tuple[dict, dict, str]) -> None:
@@ -88,7 +91,7 @@ def test_images_environment_and_resources(cluster: tuple[dict, dict, str]) -> No
 
 def test_kubernetes_settings(cluster: tuple[dict, dict, str]) -> None:
     train = cluster[1]["exec-train-transformer"]
-    assert train["emptyDirMounts"][0]["mountPath"] == "/dev/shm"  # noqa: S108
+    assert train["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
     keys = {entry["envVar"] for entry in train["secretAsEnv"][0]["keyToEnv"]}
     assert keys == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     assert train["podMetadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "gpus"}
@@ -177,5 +180,5 @@ def test_the_local_profile_names_what_it_leaves_out() -> None:
     "values", [{"memory": "4 GB"}, {"accelerator": "nvidia.com/gpu"}, {"accelerator_count": 1}]
 )
 def test_resources_that_make_no_sense_are_refused(values: dict) -> None:
-    with pytest.raises(ValueError, match="expected|together"):
+    with pytest.raises(ValueError, match=r"expected|together"):
         StepResources(**values)

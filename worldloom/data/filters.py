@@ -69,7 +69,7 @@ def clip_quality(clip: Clip, config: FilterConfig) -> dict[str, float]:
         "speed_z": _speed_z(clip, speed, config),
         "max_step_metres": float(np.linalg.norm(steps, axis=1).max(initial=0)),
         "max_turn_degrees": float(turn.max(initial=0)),
-        "static_frames": float(_longest_run((speed < 1e-3) & (turn < 1e-2))),
+        "static_frames": float(_longest_run((speed < 1e-3) & (turn < 0.1))),
         "brightness": float(brightness.mean()),
         "bad_exposure_share": float(1 - exposed.mean()),
         "sharpness": float(np.median(sharpness)),

@@ -150,7 +150,7 @@ def loop_moves(num_actions: int, turn_degrees_per_unit: float, variant: int) -> 
 def spin_moves(num_actions: int, turn_degrees_per_unit: float, sign: int) -> Iterator[Move]:
     """Yield whole turns on the spot, one for each `LOOP_FRAMES` moves or so."""
     turns = max(1, round(num_actions / LOOP_FRAMES))
-    units = sign * 360 * turns / turn_degrees_per_unit / num_actions
+    units = sign * 360 * turns / turn_degrees_per_unit / max(1, num_actions)
     yield from [Move("", units)] * num_actions
 
 

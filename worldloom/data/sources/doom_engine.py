@@ -9,9 +9,12 @@ agent or clips.
 
 from __future__ import annotations
 
+import re
+import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -121,7 +124,14 @@ class DoomEngine:
         self._scratch.cleanup()
 
     def begin(self, map_name: str, seed: int) -> None:
-        """Start a map from its beginning, with every random number of the engine from `seed`."""
+        """Start a map from its beginning, with every random number of the engine from `seed`.
+
+        Raises:
+            DataError: when there is no such map (the engine would play another one in silence).
+        """
+        if map_name not in freedoom_maps():
+            message = f"map {map_name!r}: expected one of {', '.join(sorted(freedoom_maps()))}"
+            raise DataError(message)
         self._game.set_doom_map(map_name)
         self._game.set_seed(seed % 2**31)
         try:
@@ -219,8 +229,7 @@ class DoomEngine:
 
     def _configured_game(self) -> vizdoom.DoomGame:
         game = vizdoom.DoomGame()
-        engine_folder = Path(vizdoom.__file__).parent
-        game.set_doom_game_path(str(engine_folder / "freedoom2.wad"))
+        game.set_doom_game_path(str(_wad_path()))
         game.set_doom_config_path(str(Path(self._scratch.name) / "engine.ini"))
         game.set_screen_resolution(vizdoom.ScreenResolution.RES_320X240)
         game.set_screen_format(vizdoom.ScreenFormat.RGB24)
@@ -236,6 +245,20 @@ class DoomEngine:
         game.set_episode_timeout(0)
         game.add_game_args("-nomonsters +movebob 0 +sv_cheats 1 +cl_showsecretmessage 0")
         return game
+
+
+@lru_cache
+def freedoom_maps() -> frozenset[str]:
+    """Return the names of the maps that come with the engine, from the file's directory."""
+    data = _wad_path().read_bytes()
+    _, count, start = struct.unpack_from("<4sii", data)
+    names = (struct.unpack_from("<8s", data, start + 16 * i + 8)[0] for i in range(count))
+    lumps = (bytes(name).rstrip(b"\0").decode("latin-1") for name in names)
+    return frozenset(name for name in lumps if re.fullmatch(r"MAP\d\d", name))
+
+
+def _wad_path() -> Path:
+    return Path(vizdoom.__file__).parent / "freedoom2.wad"
 
 
 class WalkInterruptedError(Exception):

@@ -122,7 +122,7 @@ def capture_clip(
         poses_c2w=poses.astype(np.float32),
         intrinsics=config.intrinsics,
         keyboard=np.stack([np.zeros(6, np.float32), *(m.keyboard() for m in walk.moves)]),
-        mouse=np.array([(0, 0), *((m.pitch, m.yaw) for m in walk.moves)], np.float32),
+        mouse=np.array([(0, 0), *((m.pitch, m.yaw) for m in walk.moves)], np.float32) + 0.0,
     )
 
 

@@ -25,6 +25,7 @@ from worldloom.data.sources.procedural_world import (
 )
 
 BATCH_FRAMES = 8
+LEVEL_SINE = 1e-9
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -47,17 +48,17 @@ def render_poses(
     frames = np.empty((len(poses_c2w), height, width, 3), np.uint8)
     n = supersample
     fine = Intrinsics(
-        fx=intrinsics.fx * n,
-        fy=intrinsics.fy * n,
-        cx=intrinsics.cx * n,
-        cy=intrinsics.cy * n,
+        fx=intrinsics.fx * n, fy=intrinsics.fy * n, cx=intrinsics.cx * n, cy=intrinsics.cy * n
     )
-    for start in range(0, len(poses_c2w), BATCH_FRAMES):
-        batch = poses_c2w[start : start + BATCH_FRAMES].astype(np.float32)
-        colour = _render_batch(world, batch, fine, height * n, width * n)
-        for index, picture in enumerate(colour, start=start):
-            small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-            frames[index] = np.clip(small, 0, 255)
+    is_level = np.abs(poses_c2w[:, 1, 2]) < LEVEL_SINE
+    for members in (np.flatnonzero(is_level), np.flatnonzero(~is_level)):
+        for start in range(0, len(members), BATCH_FRAMES):
+            batch = members[start : start + BATCH_FRAMES]
+            poses = poses_c2w[batch].astype(np.float32)
+            colours = _render_batch(world, poses, fine, height * n, width * n)
+            for index, colour in zip(batch, colours, strict=True):
+                small = cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA)
+                frames[index] = np.clip(small, 0, 255)
     return frames
 
 
@@ -72,7 +73,7 @@ def _render_batch(
     x = ((np.arange(width) + 0.5 - intrinsics.cx) / intrinsics.fx).astype(np.float32)
     y = ((np.arange(height) + 0.5 - intrinsics.cy) / intrinsics.fy).astype(np.float32)
     rotation = poses[:, None, None, :3, :3]
-    level = bool((np.abs(poses[:, 1, 2]) < 1e-9).all())
+    level = bool((np.abs(poses[:, 1, 2]) < LEVEL_SINE).all())
     rows = np.zeros((1, 1), np.float32) if level else y[:, None]
     along_x = rotation[..., 0, 0] * x + rotation[..., 0, 1] * rows + rotation[..., 0, 2]
     along_z = rotation[..., 2, 0] * x + rotation[..., 2, 1] * rows + rotation[..., 2, 2]

@@ -40,8 +40,6 @@ class DistillationConfig(Config):
         description="how the student is updated",
     )
     critic: LearnerConfig = Field(
-        default_factory=lambda: LearnerConfig(
-            learning_rate=1e-4, betas=(0.0, 0.99), ema_decay=0.0
-        ),
+        default_factory=lambda: LearnerConfig(learning_rate=1e-4, betas=(0.0, 0.99), ema_decay=0.0),
         description="how the critic is updated",
     )

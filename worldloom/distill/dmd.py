@@ -113,10 +113,7 @@ class Distillation:
         generator = step_generator(self.config.seed, student.num_steps)
         row: dict[str, float] = {}
         for _ in range(self.config.critic_updates_per_student_update):
-            view, recorded = self._scored_segment(generator)
-            loss = critic.compute(lambda: self._critic_loss(view, recorded.shape, generator))
-            row["critic_loss"] = _finite("critic", loss)
-            critic.step(loss)
+            row["critic_loss"] = self._update_critic(critic, generator)
         view, recorded = self._scored_segment(generator)
         losses: dict[str, float] = {}
         loss = student.compute(lambda: self._student_loss(view, recorded, generator, losses))
@@ -124,14 +121,19 @@ class Distillation:
         row["student_gradient_norm"] = student.step(loss)
         return row | losses
 
+    def _update_critic(self, critic: Learner, generator: torch.Generator) -> float:
+        view, recorded = self._scored_segment(generator)
+        loss = critic.compute(lambda: self._critic_loss(view, recorded.shape, generator))
+        value = _finite("critic", loss)
+        critic.step(loss)
+        return value
+
     def _scored_segment(self, generator: torch.Generator) -> tuple[SegmentView, Tensor]:
         """Roll the student out and return the view of the segment to score, and its recording."""
         config, size = self.config, self.student.config.segment_latents
         count = min(config.max_segments, self.train.num_segments)
         length = 1 + int(torch.randint(0, count, (), generator=generator))
-        first = int(
-            torch.randint(0, self.train.num_segments - length + 1, (), generator=generator)
-        )
+        first = int(torch.randint(0, self.train.num_segments - length + 1, (), generator=generator))
         rows = torch.randint(0, len(self.train), (config.batch_clips,), generator=generator)
         batch = self.train.batch(rows)
         last = first + length - 1
@@ -181,9 +183,7 @@ class Distillation:
         sigma = self._score_sigma(len(made), generator)
         noisy = add_noise(made, torch.randn(made.shape, generator=generator), sigma)
         of_teacher, of_critic = (
-            velocity_to_x0(
-                noisy, velocity_of(network, self.conditioner, view)(noisy, sigma), sigma
-            )
+            velocity_to_x0(noisy, velocity_of(network, self.conditioner, view)(noisy, sigma), sigma)
             for network in (self.teacher, self.critic)
         )
         scale = (made - of_teacher).abs().flatten(1).mean(dim=1).clamp_min(1e-4)
@@ -243,4 +243,6 @@ def _row(value: JsonValue) -> dict[str, float]:
     if not isinstance(value, dict):
         message = "the checkpoint's history holds a row that is no object"
         raise TrainingError(message)
-    return {name: float(number) for name, number in value.items() if isinstance(number, int | float)}
+    return {
+        name: float(number) for name, number in value.items() if isinstance(number, int | float)
+    }

@@ -1,8 +1,8 @@
 """Self-rollout: the student generates segment after segment from its own output.
 
-Earlier segments give context only; the last one is what a loss looks at, and only its last executed
-denoising step carries a gradient (Self-Forcing; Matrix-Game 3.0, multi-segment distillation). It does
-not know scores or optimisers.
+Earlier segments give context only; the last one is what a loss looks at, and only its last
+executed denoising step carries a gradient (Self-Forcing; Matrix-Game 3.0, multi-segment
+distillation). It does not know scores or optimisers.
 
 Letters: B batch, C channels, T latents of a segment, M context latents, W frames of a window.
 """
@@ -93,7 +93,7 @@ def roll_out(
     sampler: SamplerConfig,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the clips' latents with `segments` replaced by the student's own, one after another."""
+    """Return the clips' latents with `segments` replaced by the student's own, in turn."""
     latents = batch.latents.clone()
     size = student.config.segment_latents
     shown = torch.zeros(len(latents), dtype=torch.bool)
@@ -114,7 +114,7 @@ def generate_with_gradient(
     sampler: SamplerConfig,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the clean estimate [B, C, T, H, W] at a random exit step; only that step has a gradient."""
+    """Return the clean estimate [B, C, T, H, W] at a random exit step, the one with a gradient."""
     count = len(sampler.sigmas)
     exit_step = int(torch.randint(0, count, (), generator=generator))
     x = torch.randn(shape, generator=generator)
@@ -141,15 +141,14 @@ def _commit_context(
     )
 
     def by_clip(values: Tensor) -> Tensor:
-        return values.unflatten(0, (count, slots)).flatten(1, 2)
+        by_slot: Tensor = values.unflatten(0, (count, slots))
+        return by_slot.flatten(1, 2)
 
     blocks = [
         BlockContext(by_clip(block.keys), by_clip(block.values))
         for block in transformer.commit(clean)
     ]
-    return conditioner.context(
-        blocks, view.context_poses, view.anchor, view.ages, view.is_valid
-    )
+    return conditioner.context(blocks, view.context_poses, view.anchor, view.ages, view.is_valid)
 
 
 def _segment_shape(latents: Tensor, segment_latents: int) -> tuple[int, ...]:

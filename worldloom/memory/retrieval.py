@@ -4,7 +4,7 @@ Points are sampled in the frusta of the poses to be generated; a candidate is wo
 that it sees and that no chosen one sees yet. Ties go to the nearer pose, then to the later latent,
 and nothing is chosen twice. Latent 0, the start image, is the sink and always among them.
 (The published system takes the best latent for each of five query frames, oldest on ties, with
-duplicates: Matrix-Game 3.0, section 1.7 of the code.) Occlusion is ignored. It does not know latents' content.
+duplicates: Matrix-Game 3.0's code.) Occlusion is ignored. It does not know latents' content.
 
 Letters: Q query poses, L candidate poses, K points of a frustum.
 """

@@ -1,1 +1,1 @@
-"""The networks: the causal video VAE, the world-model transformer and its parts, the text encoder."""
+"""The networks: the causal video VAE, the transformer and its parts, the text encoder."""

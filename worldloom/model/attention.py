@@ -130,4 +130,5 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
             if mask.dtype == torch.bool
             else scores + mask.to(scores.dtype)
         )
-    return scores.softmax(dim=-1).to(value.dtype) @ value
+    out: Tensor = scores.softmax(dim=-1).to(value.dtype) @ value
+    return out

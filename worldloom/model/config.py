@@ -22,7 +22,9 @@ class TransformerConfig(Config):
     num_heads: int = Field(4, ge=1, description="attention heads")
     ffn_dim: int = Field(320, ge=8, description="hidden width of the feed-forward layers")
     num_action_blocks: int = Field(2, ge=0, description="blocks, from the first, with actions")
-    num_text_blocks: int = Field(1, ge=0, description="blocks, from the first, that read the prompt")
+    num_text_blocks: int = Field(
+        1, ge=0, description="blocks, from the first, that read the prompt"
+    )
     action_dim: int = Field(64, ge=8, description="width inside an action module")
     action_num_heads: int = Field(4, ge=1, description="attention heads inside an action module")
     action_window_latents: int = Field(3, ge=1, description="latents whose actions a token reads")

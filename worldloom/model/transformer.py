@@ -66,9 +66,7 @@ class WorldModelTransformer(nn.Module):
             torch.randn(1, config.tokens_per_latent_frame, config.dim) * 0.02
         )
         self.ray_embed = nn.Linear(RAY_DIM * config.patch_size**2, config.dim)
-        self.text_encoder = TextEncoder(
-            config.text_vocabulary, config.text_length, config.text_dim
-        )
+        self.text_encoder = TextEncoder(config.text_vocabulary, config.text_length, config.text_dim)
         self.time_embed = nn.Sequential(
             nn.Linear(_TIME_EMBED_DIM, config.dim), nn.SiLU(), nn.Linear(config.dim, config.dim)
         )
@@ -134,7 +132,7 @@ class WorldModelTransformer(nn.Module):
     def _to_patches(self, latents: Latents) -> Tensor:
         """Return [B, T P, C patch^2] of latents [B, C, T, H, W]."""
         patch = self.config.patch_size
-        x = latents.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))
+        x: Tensor = latents.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))
         return x.permute(0, 2, 3, 5, 1, 4, 6).flatten(4).flatten(1, 3)
 
     def _to_latents(self, patches: Tensor, latents: int) -> Latents:

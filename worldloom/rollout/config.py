@@ -25,8 +25,11 @@ class SamplerConfig(Config):
     @field_validator("sigmas")
     @classmethod
     def _fall(cls, sigmas: tuple[float, ...]) -> tuple[float, ...]:
-        if not sigmas or sigmas[0] > 1 or sigmas[-1] <= 0 or list(sigmas) != sorted(
-            set(sigmas), reverse=True
+        if (
+            not sigmas
+            or sigmas[0] > 1
+            or sigmas[-1] <= 0
+            or list(sigmas) != sorted(set(sigmas), reverse=True)
         ):
             message = f"sigmas {sigmas}: expected falling noise levels in (0, 1]"
             raise ValueError(message)
@@ -50,9 +53,7 @@ class ReleaseConfig(Config):
     retrieval: RetrievalConfig = Field(
         default_factory=RetrievalConfig, description="memory retrieval"
     )
-    kinematics: Kinematics = Field(
-        default_factory=Kinematics, description="what an action moves"
-    )
+    kinematics: Kinematics = Field(default_factory=Kinematics, description="what an action moves")
     intrinsics: Intrinsics = Field(description="camera of the frames, pixels")
     height: int = Field(ge=8, description="frame height, pixels")
     width: int = Field(ge=8, description="frame width, pixels")

@@ -157,9 +157,7 @@ def load_release(folder: Path) -> Release:
         intrinsics=config.intrinsics,
         frame_size=frame_size,
     )
-    return Release(
-        config, model, tuple(_read_world(folder, world) for world in config.worlds)
-    )
+    return Release(config, model, tuple(_read_world(folder, world) for world in config.worlds))
 
 
 def _read_world(folder: Path, world: WorldEntry) -> World:

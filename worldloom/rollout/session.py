@@ -70,9 +70,7 @@ def image_to_video(image: Frames, frame_size: tuple[int, int]) -> Tensor:
     """
     expected = (*frame_size, 3)
     if image.dtype != np.uint8 or image.shape != expected:
-        message = (
-            f"start image: {image.dtype} {list(image.shape)}, expected uint8 {list(expected)}"
-        )
+        message = f"start image: {image.dtype} {list(image.shape)}, expected uint8 {list(expected)}"
         raise DataError(message)
     pixels = torch.from_numpy(image.astype(np.float32) / 127.5 - 1)
     return pixels.permute(2, 0, 1)[None, :, None]
@@ -175,8 +173,7 @@ class WorldSession:
         latent_poses = poses[TEMPORAL_STRIDE - 1 :: TEMPORAL_STRIDE]
         with torch.inference_mode():
             latents = self._denoise(latent_poses, actions)
-            frames = self._take(latents, latent_poses, actions.keyboard, actions.mouse)
-        return frames
+            return self._take(latents, latent_poses, actions.keyboard, actions.mouse)
 
     def _denoise(self, poses: FloatArray, actions: Actions) -> Tensor:
         transformer, conditioner = self.model.transformer, self.model.conditioner
@@ -190,9 +187,7 @@ class WorldSession:
         anchor = self.bank.poses[-1][None]
 
         def velocity(noisy: Tensor, sigma: Tensor) -> Tensor:
-            segment = conditioner.noisy(
-                noisy, sigma, segment_poses, anchor, windows, self._tokens
-            )
+            segment = conditioner.noisy(noisy, sigma, segment_poses, anchor, windows, self._tokens)
             return transformer.denoise(segment, context)
 
         assert start, "a session has a start image"

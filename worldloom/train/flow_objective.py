@@ -105,12 +105,16 @@ class SegmentedClips:
                 past = past_indices(start, config.num_past_latents)
                 queries = poses[start : start + config.segment_latents]
                 candidates = poses[: past[0]]
-                memory = greedy_cover(
-                    visibility(queries, candidates, retrieval, clips.intrinsics),
-                    pose_distance(queries, candidates),
-                    config.num_memory_latents,
-                    retrieval.distance_weight,
-                ) if len(candidates) else []
+                memory = (
+                    greedy_cover(
+                        visibility(queries, candidates, retrieval, clips.intrinsics),
+                        pose_distance(queries, candidates),
+                        config.num_memory_latents,
+                        retrieval.distance_weight,
+                    )
+                    if len(candidates)
+                    else []
+                )
                 slots = config.num_memory_latents
                 for slot, index in enumerate(memory):
                     indices[row, segment, slot], is_valid[row, segment, slot] = index, True
@@ -153,9 +157,7 @@ class FlowObjective:
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Return the mean squared error of the velocity on a random batch of clips."""
-        rows = torch.randint(
-            0, len(self.train), (self.config.batch_clips,), generator=generator
-        )
+        rows = torch.randint(0, len(self.train), (self.config.batch_clips,), generator=generator)
         batch = self._hide_context(self.train.batch(rows), generator)
         context_latents = self.error_buffer.disturb(batch.latents, step, generator)
         x0 = self._segments(batch.latents)
@@ -204,7 +206,8 @@ class FlowObjective:
     def _segments(self, latents: Tensor) -> Tensor:
         """Return [B S, C, T, H, W] of the clips' latents [B, L, C, H, W]."""
         size = self.transformer.config.segment_latents
-        return latents[:, 1:].unflatten(1, (-1, size)).flatten(0, 1).transpose(1, 2)
+        segments: Tensor = latents[:, 1:].unflatten(1, (-1, size))
+        return segments.flatten(0, 1).transpose(1, 2)
 
     def _hide_context(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Drop or replace context slots of random segments."""
@@ -252,7 +255,7 @@ def predict_velocity(
     rows = torch.arange(count)[:, None, None]
 
     def gather(values: Tensor) -> Tensor:
-        by_latent = values.unflatten(0, (count, length))
+        by_latent: Tensor = values.unflatten(0, (count, length))
         return by_latent[rows, batch.context_indices].flatten(0, 1).flatten(1, 2)
 
     blocks = [
@@ -271,7 +274,8 @@ def predict_velocity(
     )
 
     def of_segments(values: Tensor) -> Tensor:
-        return values[:, 1:].unflatten(1, (segments, size)).flatten(0, 1)
+        by_segment: Tensor = values[:, 1:].unflatten(1, (segments, size))
+        return by_segment.flatten(0, 1)
 
     segment = conditioner.noisy(
         noisy,

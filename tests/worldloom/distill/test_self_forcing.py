@@ -55,9 +55,7 @@ def test_a_view_predicts_what_training_predicts():
         ).unflatten(0, (3, 3))
         for segment in range(3):
             view = view_segment(given, given.latents, segment, SIZE, no_clip_hidden())
-            seen = velocity_of(transformer, CONDITIONER, view)(
-                noisy[:, segment], sigma[:, segment]
-            )
+            seen = velocity_of(transformer, CONDITIONER, view)(noisy[:, segment], sigma[:, segment])
             torch.testing.assert_close(seen, trained[:, segment], atol=1e-5, rtol=1e-5)
 
 

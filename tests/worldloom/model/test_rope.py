@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from worldloom.model.rope import AGE, AZIMUTH, NUM_COORDINATES, X, GeometryRope, rotate
+from worldloom.model.rope import AGE, AZIMUTH, NUM_COORDINATES, GeometryRope, X, rotate
 
 
 def rope(jitter=0.0):

@@ -66,9 +66,7 @@ def test_poses_that_are_given_replace_the_integrated_ones():
         np.eye(4), moves.keyboard.astype(float), moves.mouse.astype(float), MODEL.kinematics
     )
     given, integrated = session(), session()
-    assert np.array_equal(
-        given.generate_segment(moves, poses), integrated.generate_segment(moves)
-    )
+    assert np.array_equal(given.generate_segment(moves, poses), integrated.generate_segment(moves))
     np.testing.assert_allclose(integrated.pose, poses[-1])
     blocked = np.repeat(np.eye(4)[None], LENGTH, axis=0)
     other = session()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from components.runtime import Step, StepContext
 from components.training.vae_config import EncodeLatentsStepConfig
-from worldloom.data.clips import clip_index, read_clips
+from worldloom.data.clips import Row, clip_index, read_clips
 from worldloom.data.latents import LatentClips, write_latents
 from worldloom.data.schema import SPLITS, Clip, Split
 from worldloom.errors import DataError
@@ -62,16 +63,28 @@ def common_length(clips: Path, asked: int) -> int:
     """Return the frames that every clip has and that are encoded of each.
 
     Raises:
-        DataError: when a clip is shorter than what was asked for.
+        DataError: when a split is empty, a clip is shorter than what was asked for, or clips have
+            several cameras.
     """
-    lengths = {str(row["clip_id"]): _length(row["num_frames"]) for row in clip_index(clips)}
-    if not lengths:
-        message = f"clips folder {clips}: no clips, expected at least one a split"
-        raise DataError(message)
-    shortest = min(lengths, key=lambda name: lengths[name])
-    num_frames = longest_causal_length(asked or lengths[shortest])
-    if lengths[shortest] < num_frames:
-        message = f"clip {shortest!r}: {lengths[shortest]} frames, expected at least {num_frames}"
+    rows = clip_index(clips)
+    for split in SPLITS:
+        if not any(row["split"] == split for row in rows):
+            message = f"clips folder {clips}, split {split!r}: no clips, expected at least one"
+            raise DataError(message)
+    for row in rows[1:]:
+        if _camera(row) != _camera(rows[0]):
+            message = (
+                f"clip {row['clip_id']!r}: height, width and intrinsics {_camera(row)}, expected "
+                f"those of the first clip, {_camera(rows[0])}"
+            )
+            raise DataError(message)
+    shortest = min(rows, key=_num_frames)
+    num_frames = longest_causal_length(asked or _num_frames(shortest))
+    if _num_frames(shortest) < num_frames:
+        message = (
+            f"clip {shortest['clip_id']!r}: {_num_frames(shortest)} frames, "
+            f"expected at least {num_frames}"
+        )
         raise DataError(message)
     return num_frames
 
@@ -80,11 +93,7 @@ def common_length(clips: Path, asked: int) -> int:
 def encode_split(
     vae: VideoVAE, clips: Path, split: Split, num_frames: int, batch_clips: int
 ) -> LatentClips:
-    """Encode the first `num_frames` frames of each clip of a split.
-
-    Raises:
-        DataError: when the split is empty or its clips have several cameras or sizes.
-    """
+    """Encode the first `num_frames` frames of each clip of a split."""
     kept: list[Clip] = []
     latents: list[Tensor] = []
     for batch in _batches(read_clips(clips, split), batch_clips):
@@ -92,14 +101,7 @@ def encode_split(
         device = vae.encoder.latent_mean.device
         latents.append(vae.encode(video.to(device)).transpose(1, 2).half().cpu())
         kept += [replace(clip, frames=clip.frames[:1]) for clip in batch]
-    cameras = {(clip.intrinsics, clip.frames.shape[1:3]) for clip in kept}
-    if len(cameras) != 1:
-        message = (
-            f"clips folder {clips}, split {split!r}: {len(kept)} clips with {len(cameras)} "
-            "different cameras, expected at least one clip and one camera"
-        )
-        raise DataError(message)
-    (intrinsics, (height, width)) = cameras.pop()
+    first = kept[0]
     return LatentClips(
         latents=torch.cat(latents),
         poses=_stacked([clip.poses_c2w[:num_frames] for clip in kept]),
@@ -108,8 +110,8 @@ def encode_split(
         prompts=[clip.prompt for clip in kept],
         clip_ids=[clip.clip_id for clip in kept],
         sources=[clip.source for clip in kept],
-        intrinsics=intrinsics,
-        frame_size=(height, width),
+        intrinsics=first.intrinsics,
+        frame_size=(first.frames.shape[1], first.frames.shape[2]),
     )
 
 
@@ -122,6 +124,9 @@ def _stacked(arrays: list[NDArray[np.float32]]) -> Tensor:
     return torch.from_numpy(np.stack(arrays))
 
 
-def _length(value: object) -> int:
-    assert isinstance(value, int)
-    return value
+def _num_frames(row: Row) -> int:
+    return cast("int", row["num_frames"])
+
+
+def _camera(row: Row) -> tuple[object, ...]:
+    return row["height"], row["width"], *cast("list[float]", row["intrinsics"])

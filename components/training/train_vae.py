@@ -7,10 +7,8 @@ clips' principal components on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,8 +17,8 @@ import numpy as np
 import torch
 
 from components.runtime import Step, StepContext
+from components.starter import starter_folder
 from components.training.vae_config import TrainVaeStepConfig
-from worldloom.errors import ArtifactError
 from worldloom.log import log_event
 from worldloom.model.vae import VideoVAE, load_vae, save_vae
 from worldloom.model.vae_init import init_from_patches, video_patches
@@ -32,7 +30,6 @@ from worldloom.train.vae_windows import Frames, read_frames, to_video
 logger = logging.getLogger(__name__)
 
 STEP = Step(name="train_vae", config=TrainVaeStepConfig, parents=("clips",), outputs=("vae",))
-STARTER_VARIABLE = "WORLDLOOM_STARTER"
 WEIGHTS_FILE = "vae.safetensors"
 INIT_CLIPS = 64
 INIT_FRAMES = 17
@@ -64,24 +61,6 @@ def run(context: StepContext[TrainVaeStepConfig]) -> Mapping[str, str]:
     return {"vae": context.commit(folder, "vae-checkpoint")}
 
 
-def load_starter(digest: str) -> VideoVAE:
-    """Load the starter's VAE from the folder that the environment names.
-
-    Raises:
-        ArtifactError: when no folder is named, or its weights are not those of the digest.
-    """
-    root = os.environ.get(STARTER_VARIABLE, "")
-    weights = Path(root) / "vae" / WEIGHTS_FILE
-    if not root or not weights.is_file():
-        message = f"{STARTER_VARIABLE}={root!r}: no vae/{WEIGHTS_FILE} there, expected {digest}"
-        raise ArtifactError(message)
-    actual = "sha256:" + hashlib.sha256(weights.read_bytes()).hexdigest()
-    if actual != digest:
-        message = f"{weights}: its digest is {actual}, expected {digest}"
-        raise ArtifactError(message)
-    return load_vae(weights.parent)
-
-
 def write_comparison(path: Path, vae: VideoVAE, clips: list[Frames]) -> None:
     """Write a picture of held-out frames: originals above their reconstructions."""
     rows: list[Frames] = []
@@ -101,9 +80,9 @@ def _starting_point(
     if config.starter:
         log_event(logger, "vae_from_starter", digest=config.starter)
         frozen = config.objective.model_copy(update={"train_encoder": False})
-        return load_starter(config.starter), frozen
+        return load_vae(starter_folder("vae", WEIGHTS_FILE, config.starter)), frozen
     generator = torch.Generator().manual_seed(config.trainer.seed)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.trainer.seed)
         vae = VideoVAE(config.vae)
     patches = torch.cat(

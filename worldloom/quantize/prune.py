@@ -83,7 +83,8 @@ def _stage_scores(decoder: VAEDecoder, stage: int) -> Tensor:
 
 
 def _filter_norms(conv: nn.Conv2d) -> Tensor:
-    return torch.linalg.vector_norm(conv.weight.flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(conv.weight.flatten(1), dim=1)
+    return norms
 
 
 def _blocks(decoder: VAEDecoder, stage: int) -> list[ResidualBlock]:

@@ -1,0 +1,30 @@
+"""How quality moves from segment to segment of a rollout.
+
+The drift slope is the least-squares slope of a per-segment value over the segment index: decibels
+a segment for PSNR, so a negative slope is decay. It does not know how segments are generated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def segment_means(values: NDArray[np.float64], frames_per_segment: int) -> list[float]:
+    """Return the mean of per-frame values over each whole segment."""
+    if frames_per_segment < 1 or len(values) % frames_per_segment:
+        message = (
+            f"{len(values)} frames: expected a multiple of frames_per_segment={frames_per_segment}"
+        )
+        raise ValueError(message)
+    return [float(part.mean()) for part in values.reshape(-1, frames_per_segment)]
+
+
+def drift_slope(segment_values: list[float]) -> float | None:
+    """Return the least-squares slope per segment, None for fewer than two segments."""
+    if len(segment_values) < 2:
+        return None
+    index = np.arange(len(segment_values), dtype=np.float64)
+    index -= index.mean()
+    values = np.asarray(segment_values, dtype=np.float64)
+    return float((index @ (values - values.mean())) / (index @ index))

@@ -1,0 +1,67 @@
+"""The pictures of an evaluation: traces of the turn, the film, the contact sheet.
+
+It does not know what is good enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from worldloom.camera import yaw_pitch
+from worldloom.evaluate.config import TurningConfig
+from worldloom.evaluate.controllability import YawEstimator
+from worldloom.evaluate.film import contact_sheet, side_by_side, write_mp4, write_png
+from worldloom.evaluate.report import CONTACT_SHEET_FILE, FILM_FILE, ControlTrace
+from worldloom.evaluate.suite import Rollout
+
+_TRACE_STRIDE = 2
+
+
+def first_of_each_source(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """Return the first rollout of every source."""
+    found: dict[str, Rollout] = {}
+    for rollout in rollouts:
+        found.setdefault(rollout.clip.source, rollout)
+    return list(found.values())
+
+
+def trace_turn(rollout: Rollout, config: TurningConfig) -> ControlTrace:
+    """Return the turn asked and seen at every second frame of a rollout."""
+    clip, gap = rollout.clip, config.frame_gap
+    firsts = np.arange(0, len(rollout.frames) - gap, _TRACE_STRIDE)
+    yaws = np.unwrap([yaw_pitch(pose)[0] for pose in clip.poses_c2w.astype(np.float64)])
+    estimator = YawEstimator(
+        config.estimator,
+        intrinsics=clip.intrinsics,
+        height=rollout.frames.shape[1],
+        width=rollout.frames.shape[2],
+    )
+    model, truth = (
+        estimator.yaw_degrees(film[firsts], film[firsts + gap]) / gap
+        for film in (rollout.frames, rollout.truth)
+    )
+    asked = np.degrees(yaws[firsts + gap] - yaws[firsts]) / gap
+    return ControlTrace(
+        clip_id=clip.clip_id,
+        frames=tuple(firsts.tolist()),
+        asked=tuple(asked.round(4).tolist()),
+        model=tuple(model.round(4).tolist()),
+        ground_truth=tuple(truth.round(4).tolist()),
+    )
+
+
+def write_film(folder: Path, rollouts: Sequence[Rollout]) -> None:
+    """Write the side-by-side film of some rollouts, one after the other."""
+    films = [side_by_side((r.frames, r.truth), ("model", "recording")) for r in rollouts]
+    write_mp4(folder / FILM_FILE, np.concatenate(films))
+
+
+def write_contact_sheet(folder: Path, rollouts: Sequence[Rollout]) -> None:
+    """Write one picture of every rollout above its recording."""
+    rows = []
+    for rollout in rollouts:
+        rows += [(f"{rollout.clip.clip_id}: model", rollout.frames), ("recording", rollout.truth)]
+    write_png(folder / CONTACT_SHEET_FILE, contact_sheet(rows))

@@ -21,7 +21,7 @@ from worldloom.errors import ArtifactError, WorldloomError
 from worldloom.log import configure_logging, log_event
 from worldloom.store import open_store
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("services.inference.fetch_release")  # also when run as a program
 
 
 def store_of(release: str, digest: str) -> str:

@@ -130,6 +130,14 @@ class S3Store:
             client, http, endpoint=endpoint, bucket=parts.netloc, prefix=parts.path, cache=cache
         )
 
+    def make_bucket(self) -> bool:
+        """Make the bucket if it is not there; False when it was."""
+        with self._errors(f"making bucket {self._bucket}"):
+            if self._client.bucket_exists(self._bucket):
+                return False
+            self._client.make_bucket(self._bucket)
+        return True
+
     @property
     def uri(self) -> str:
         """Address that opens this store again."""

@@ -1,0 +1,72 @@
+"""Renders the chart in this process, and the smallest values that it accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+
+CHART = Path(__file__).parents[2] / "helm" / "worldloom"
+HEX = "a" * 64
+IMAGE = {"repository": "images.invalid/worldloom", "digest": f"sha256:{'b' * 64}"}
+SMALLEST = {
+    "release": {"uri": f"s3://worldloom/artifacts/{HEX}", "digest": f"sha256:{HEX}"},
+    "store": {"credentialsSecret": "store-keys", "seaweedfs": {"image": IMAGE}},
+    "inference": {"image": IMAGE},
+    "mlflow": {"image": IMAGE},
+}
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        is_deeper = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if is_deeper else value
+    return result
+
+
+@pytest.fixture(scope="session")
+def chart() -> Iterator[helm_python.Chart]:
+    with helm_python.Chart.load(CHART) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="session")
+def smallest_values() -> dict[str, Any]:
+    return merged(SMALLEST, {})
+
+
+@pytest.fixture(scope="session")
+def render_all(chart: helm_python.Chart) -> Callable[..., dict[str, list[Manifest]]]:
+    """Return the manifests of every template, by its file's name."""
+
+    def render(
+        values: Mapping[str, Any] | None = None, *, name: str = "demo"
+    ) -> dict[str, list[Manifest]]:
+        texts = chart.render(merged(SMALLEST, values or {}), name=name, namespace="worlds")
+        return {
+            Path(path).name: [found for found in yaml.safe_load_all(text) if found]
+            for path, text in texts.items()
+            if path.endswith(".yaml")
+        }
+
+    return render
+
+
+@pytest.fixture
+def render(
+    request: pytest.FixtureRequest, render_all: Callable[..., dict[str, list[Manifest]]]
+) -> Render:
+    """Return the manifests of the template that the test module is named after."""
+    template = request.path.stem.removeprefix("test_").replace("_", "-") + ".yaml"
+
+    def render(values: Mapping[str, Any] | None = None) -> list[Manifest]:
+        return render_all(values)[template]
+
+    return render

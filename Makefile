@@ -33,10 +33,14 @@ format: env ## format and mend what the linter can mend
 	@$(RUN) ruff format $(CODE) tests
 	@$(RUN) ruff check --fix $(CODE) tests
 
-lock: env ## resolve pyproject.toml again into requirements/lock.txt
-	@.boot/bin/python -m uv pip compile pyproject.toml --extra platform --extra dev --universal \
-	    --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    --override requirements/overrides.txt -o requirements/lock.txt
+LOCK = .boot/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header \
+    --no-annotate --override requirements/overrides.txt
+lock: env ## resolve pyproject.toml and the images' lists again into requirements/*.txt
+	@$(LOCK) pyproject.toml --extra platform --extra dev --python-version 3.11 -o requirements/lock.txt
+	@$(LOCK) pyproject.toml --extra platform --constraint requirements/lock.txt --python-version 3.12 \
+	    -o requirements/steps.txt
+	@for image in inference mlflow; do $(LOCK) requirements/$$image.in \
+	    --constraint requirements/lock.txt --python-version 3.12 -o requirements/$$image.txt; done
 
 clean: ## remove what running made (not the environment)
 	@rm -rf out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -106,8 +109,7 @@ def _capture_all(
     config: CaptureConfig, tasks: list[CaptureTask], log: CommitLog, num_workers: int
 ) -> None:
     """Run the tasks on Ray Data and log each result as it arrives; Ray is closed at the end."""
-    _start_ray(num_workers)
-    try:
+    with _ray(num_workers):
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         dataset = ray.data.from_items(
@@ -124,11 +126,21 @@ def _capture_all(
         for row in dataset.iter_rows():
             log.add(_result(row))
             progress.step()
+
+
+@contextmanager
+def _ray(num_workers: int) -> Iterator[None]:
+    """Hold Ray open, its files in a folder of its own (with a short name: sockets live there)."""
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    try:
+        _start_ray(num_workers, folder)
+        yield
     finally:
         ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start_ray(num_workers: int) -> None:
+def _start_ray(num_workers: int, folder: str) -> None:
     """Start Ray on this machine, or join the cluster of `RAY_ADDRESS`.
 
     Ray gives its own start 30 seconds, which a busy machine may need more than once.
@@ -147,6 +159,7 @@ def _start_ray(num_workers: int) -> None:
                 log_to_driver=False,
                 configure_logging=False,
                 object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=folder,
             )
         except Exception as error:  # Ray raises the bare class when its processes come up late
             ray.shutdown()

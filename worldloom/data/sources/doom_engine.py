@@ -36,7 +36,8 @@ THRUST_PER_KEY = 1 / 32
 MAX_KEY = 50
 FRICTION = 0.90625
 EYE_UNITS = 41.0
-SETTLE_TICS = 24
+BEGIN_TICS = 10
+WARP_TICS = 4
 DEPTH_STEPS_PER_METRE = 4.0
 
 Bytes = NDArray[np.uint8]
@@ -145,7 +146,7 @@ class DoomEngine:
             raise DataError(message) from error
         for command in ("god", "notarget", f"fov {SCREEN_FOV_DEGREES}"):
             self._game.send_game_command(command)
-        self.wait(SETTLE_TICS)
+        self.wait(BEGIN_TICS)
 
     def wait(self, tics: int) -> None:
         """Let time pass."""
@@ -159,7 +160,7 @@ class DoomEngine:
     def warp(self, x: float, y: float) -> bool:
         """Put the player somewhere; tell whether it came to stand there."""
         self._game.send_game_command(f"warp {x} {y}")
-        self.wait(SETTLE_TICS)
+        self.wait(WARP_TICS)
         variables = self._variables()
         state = self.state()
         is_near = np.hypot(state.x - x, state.y - y) < 1

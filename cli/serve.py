@@ -28,8 +28,7 @@ def serve(
     ] = "",
     port: Annotated[int, typer.Option(min=1, max=65535, help="gRPC port.")] = DEFAULT_PORT,
     slots: Annotated[int, typer.Option(min=1, help="Sessions at once.")] = 4,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the model.")] = 2,
-    gpu: Annotated[bool, typer.Option("--gpu", help="Run the model on a GPU.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the model.")] = 1,
     model: Annotated[str, typer.Option(help="Registered model whose champion to serve.")] = (
         "worldloom"
     ),
@@ -55,7 +54,6 @@ def serve(
         home() / "serve" / f"port-{port}",
         digest=source.digest,
         repository=RepositoryConfig(
-            instance_kind="KIND_GPU" if gpu else "KIND_CPU",
             num_threads=threads,
             engine=EngineConfig(num_slots=slots),
         ),

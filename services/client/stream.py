@@ -41,6 +41,7 @@ class EventStream:
         """Open the stream; whether somebody answers shows with the first event."""
         self._address = address
         self._timeout_seconds = timeout_seconds
+        self._failure: SessionError | None = None
         self._events: queue.SimpleQueue[Received | SessionError] = queue.SimpleQueue()
         self._client = triton.InferenceServerClient(address, keepalive_options=_KEEPALIVE)
         self._client.start_stream(self._on_response)
@@ -56,7 +57,7 @@ class EventStream:
                 contract.MODEL_NAME, [_input(name, array) for name, array in arrays.items()]
             )
         except InferenceServerException as error:
-            raise self._disconnected(error) from error
+            raise self._failure or self._disconnected(error) from error
 
     def receive(self, timeout_seconds: float | None = None) -> Received:
         """Return the next event, in the order of arrival, within the stream's or this time.
@@ -85,7 +86,8 @@ class EventStream:
         self, result: triton.InferResult | None, error: InferenceServerException | None
     ) -> None:
         if error is not None or result is None:
-            self._events.put(self._disconnected(error))
+            self._failure = self._disconnected(error)
+            self._events.put(self._failure)
             return
         (event,) = result.as_numpy(contract.EVENT)
         frames = result.as_numpy(contract.FRAMES)

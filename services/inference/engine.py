@@ -89,7 +89,9 @@ class Engine:
         """Make and encode one segment of the first world and throw it away."""
         started = self._clock()
         world = self._release.worlds[0]
-        generator = self._release.open_session(image=world.image, prompt=world.prompt, seed=0)
+        generator = self._release.open_session(
+            image=world.image, prompt=world.prompt, seed=0, pitch_radians=world.pitch_radians
+        )
         frames = generator.generate_segment(Actions.still(self._release.frames_per_segment))
         encode_frames(frames, self._config.jpeg_quality)
         log_event(logger, "warmed_up", seconds=round(self._clock() - started, 3))
@@ -200,6 +202,7 @@ class Engine:
             prompt=world.prompt if message.prompt is None else message.prompt,
             world=world.name if image is None else "",
             image=world.image if image is None else image,
+            pitch_radians=world.pitch_radians if image is None else 0.0,
             sink=sink,
             opened_at=now,
             last_heard=now,
@@ -247,6 +250,7 @@ class Engine:
                 prompt=session.prompt,
                 seed=session.start.seed,
                 memory=session.start.enable_memory,
+                pitch_radians=session.pitch_radians,
             )
             with self._changed:
                 session.is_busy = False

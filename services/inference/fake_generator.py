@@ -22,6 +22,7 @@ class FakeWorld:
     name: str
     prompt: str
     image: Frames
+    pitch_radians: float = 0.0
 
 
 @dataclass
@@ -66,6 +67,7 @@ class FakeRelease:
         prompt: str,  # noqa: ARG002
         seed: int,
         memory: bool = True,  # noqa: ARG002
+        pitch_radians: float = 0.0,  # noqa: ARG002
     ) -> FakeSession:
         """Start a session; the image gives no more than its size."""
         return FakeSession(image.shape[0], image.shape[1], seed, self.seconds_per_segment)

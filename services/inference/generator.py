@@ -31,6 +31,10 @@ class StartWorld(Protocol):
     def image(self) -> Frames:
         """The start image [H, W, 3]."""
 
+    @property
+    def pitch_radians(self) -> float:
+        """How far up the start image looks."""
+
 
 class SegmentGenerator(Protocol):
     """One session of one player."""
@@ -59,6 +63,12 @@ class WorldRelease(Protocol):
         """The places that come with the release; at least one."""
 
     def open_session(
-        self, *, image: Frames, prompt: str, seed: int, memory: bool = True
+        self,
+        *,
+        image: Frames,
+        prompt: str,
+        seed: int,
+        memory: bool = True,
+        pitch_radians: float = 0.0,
     ) -> SegmentGenerator:
         """Start a session in an image."""

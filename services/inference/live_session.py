@@ -47,6 +47,7 @@ class LiveSession:
     world: str
     prompt: str
     image: Frames
+    pitch_radians: float
     sink: ResponseSink
     opened_at: float
     last_heard: float

@@ -33,9 +33,10 @@ class RepositoryConfig(Config):
     """How a release is served."""
 
     instance_kind: Literal["KIND_CPU", "KIND_GPU"] = Field(
-        "KIND_CPU", description="what the one model instance runs on"
+        "KIND_CPU", description="what the one model instance runs on; a release may refuse a GPU"
     )
-    num_threads: int = Field(2, ge=1, description="torch threads of the model's process")
+    # More threads than free cores make a small model several times slower.
+    num_threads: int = Field(1, ge=1, description="torch threads of the model's process")
     engine: EngineConfig = Field(EngineConfig(), description="limits of the engine")
 
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import sysconfig
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +34,9 @@ from worldloom.errors import MachineError, ServingError
 
 _PROJECT_ROOT = Path(__file__).parents[2]
 _EXIT_POLL_SECONDS = 0.05
+_UNLOAD_SECONDS = 5.0
 _KILL_AFTER_SECONDS = 1.0
+_REFUSAL_LENGTH = 400
 
 
 class ServerConfig(Config):
@@ -44,7 +47,7 @@ class ServerConfig(Config):
         240.0, gt=0, description="time that loading and warming up may take, seconds"
     )
     exit_timeout_seconds: int = Field(
-        5, ge=1, description="time that running sessions get when the server stops, seconds"
+        3, ge=1, description="time that running sessions get when the server stops, seconds"
     )
 
 
@@ -137,7 +140,7 @@ class InferenceServer:
     def _ask_to_end(self, process: ManagedProcess) -> None:
         # A signal to the whole group would keep the model's process from unloading in order.
         os.kill(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + self._config.exit_timeout_seconds + 2
+        deadline = time.monotonic() + self._config.exit_timeout_seconds + _UNLOAD_SECONDS
         while process.is_alive() and time.monotonic() < deadline:
             time.sleep(_EXIT_POLL_SECONDS)
 
@@ -264,7 +267,7 @@ def model_refusal(log_path: Path, offset: int) -> str:
         log.seek(offset)
         for line in log:
             if '"model_load_failed"' in line:
-                return str(json.loads(line)["message"])
+                return textwrap.shorten(json.loads(line)["message"], _REFUSAL_LENGTH)
     return ""
 
 

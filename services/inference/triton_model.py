@@ -32,6 +32,7 @@ from services.inference.repository import (
 )
 from services.inference.request import Request
 from worldloom.config import load_config
+from worldloom.errors import ServingError
 from worldloom.log import configure_logging, log_event
 
 logger = logging.getLogger("services.inference.triton_model")
@@ -100,17 +101,21 @@ class TritonModel:
     def finalize(self) -> None:
         """End every session."""
         self._engine.stop()
+        log_event(logger, "model_stopped")
 
-    def open_release(self, folder: Path, device: str, num_threads: int) -> WorldRelease:
-        """Load a release onto the device."""
+    def open_release(self, folder: Path, num_threads: int) -> WorldRelease:
+        """Load a release."""
         import torch
 
-        from worldloom.rollout import load_release
+        from worldloom.rollout.release import load_release
 
         torch.set_num_threads(num_threads)
-        return load_release(folder, device=device)
+        return load_release(folder)
 
     def _initialize(self, args: dict[str, str]) -> None:
+        if args["model_instance_kind"] != "CPU":
+            message = f"instance kind {args['model_instance_kind']}: releases run on KIND_CPU only"
+            raise ServingError(message)
         values = json.loads(args["model_config"])["parameters"]
         parameters = {name: value["string_value"] for name, value in values.items()}
         folder = release_folder(
@@ -119,14 +124,11 @@ class TritonModel:
             Path(args["model_repository"]),
         )
         digest = verified_digest(folder, parameters[DIGEST_PARAMETER])
-        device = "cpu"
-        if args["model_instance_kind"] == "GPU":
-            device = f"cuda:{args['model_instance_device_id']}"
-        release = self.open_release(folder, device, int(parameters[THREADS_PARAMETER]))
+        release = self.open_release(folder, int(parameters[THREADS_PARAMETER]))
         config = load_config(EngineConfig, parameters[ENGINE_PARAMETER], where="engine")
         self._engine = Engine(release, config, release_digest=digest)
         self._engine.start()
-        log_event(logger, "model_ready", release=digest, device=device)
+        log_event(logger, "model_ready", release=digest)
 
 
 def _text_tensor(name: str, values: tuple[bytes, ...]) -> pb_utils.Tensor:

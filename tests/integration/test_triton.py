@@ -44,14 +44,14 @@ from services.inference.triton_model import TritonModel
 
 
 class MixedRelease(FakeRelease):
-    def open_session(self, *, image, prompt, seed, memory=True):
-        session = super().open_session(image=image, prompt=prompt, seed=seed, memory=memory)
+    def open_session(self, *, seed, **start):
+        session = super().open_session(seed=seed, **start)
         session.seconds_per_segment = 0.2 if seed == {SLOW_SEED} else 0.0
         return session
 
 
 class TritonPythonModel(TritonModel):
-    def open_release(self, folder, device, num_threads):
+    def open_release(self, folder, num_threads):
         if not (folder / "release.json").exists():
             raise FileNotFoundError(f"{{folder}} has no release.json")
         return MixedRelease()

@@ -11,7 +11,7 @@ from services import contract
 from services.client.decode import decode_jpeg
 from services.contract import ErrorCode
 from services.inference.engine import Engine, EngineConfig
-from services.inference.fake_generator import FakeRelease, FakeSession, fake_colour
+from services.inference.fake_generator import FakeRelease, FakeSession, FakeWorld, fake_colour
 from services.inference.generator import Frames
 from services.inference.live_session import Response
 from services.inference.request import Request
@@ -305,12 +305,10 @@ class BreakingSession(FakeSession):
 class BreakingRelease(FakeRelease):
     """A release whose sessions with seed 1 break."""
 
-    def open_session(
-        self, *, image: Frames, prompt: str, seed: int, memory: bool = True
-    ) -> FakeSession:
+    def open_session(self, *, seed: int, **start: object) -> FakeSession:
         if seed == 1:
             return BreakingSession(8, 8, seed, 0.0)
-        return super().open_session(image=image, prompt=prompt, seed=seed, memory=memory)
+        return super().open_session(seed=seed, **start)
 
 
 def test_session_that_breaks_takes_no_other_with_it() -> None:
@@ -350,3 +348,25 @@ def test_description_counts_sessions() -> None:
     assert isinstance(description, contract.Description)
     assert (description.num_sessions, description.num_slots) == (1, 3)
     assert [world.name for world in description.worlds] == ["grey", "other"]
+
+
+class TiltedRelease(FakeRelease):
+    """A release whose world looks up, and that tells what its sessions began with."""
+
+    @property
+    def worlds(self) -> tuple[FakeWorld, ...]:
+        return (FakeWorld("tilted", "a roof", np.zeros((8, 8, 3), np.uint8), 0.25),)
+
+    def open_session(self, **start: object) -> FakeSession:
+        session = super().open_session(**start)
+        session.seed = round(100 * start["pitch_radians"])
+        return session
+
+
+def test_session_begins_with_the_pitch_of_its_world_but_not_in_an_image_of_its_own() -> None:
+    bench = make_bench(TiltedRelease(8, 8))
+    for session_id, tensors in (("a", {}), ("b", {"image": np.zeros((8, 8, 3), np.uint8)})):
+        bench.send(contract.SessionStart(session_id=session_id), tensors)
+    bench.run()
+    sessions = bench.engine._sessions
+    assert [sessions[name].generator.seed for name in "ab"] == [25, 0]

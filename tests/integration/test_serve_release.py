@@ -1,0 +1,97 @@
+"""`worldloom serve` on a real release: what is streamed is what the library generates."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from services.client import SessionError, SessionOptions, describe
+from services.processes import LOOPBACK, ManagedProcess, free_port
+from services.recording import play_walk, walk_frames
+from worldloom.actions import Actions
+from worldloom.camera import Intrinsics
+from worldloom.model.config import TransformerConfig
+from worldloom.model.transformer import WorldModelTransformer
+from worldloom.model.vae import VAEDecoder, VAEEncoder
+from worldloom.model.vae_config import VAEConfig
+from worldloom.rollout.config import ReleaseConfig, WorldEntry
+from worldloom.rollout.release import load_release, write_release
+
+SERVE = "import sys; from cli.main import run_command; sys.exit(run_command(sys.argv[1:]))"
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("untrained release")
+    transformer_config, vae_config = TransformerConfig(), VAEConfig()
+    generator = torch.Generator().manual_seed(0)
+    transformer = WorldModelTransformer(transformer_config)
+    torch.nn.init.normal_(transformer.head.weight, std=0.05, generator=generator)
+    config = ReleaseConfig(
+        transformer=transformer_config,
+        intrinsics=Intrinsics.from_fov(64, 64),
+        height=64,
+        width=64,
+        worlds=(WorldEntry(name="noise", prompt="a noisy room", pitch_radians=0.1),),
+    )
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    write_release(
+        folder,
+        config,
+        transformer=transformer,
+        encoder=VAEEncoder(vae_config),
+        decoder=VAEDecoder(vae_config),
+        images={"noise": image},
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home, port = tmp_path_factory.mktemp("home of serve"), free_port()
+    environment = {**os.environ, "WORLDLOOM_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    process = ManagedProcess(
+        "worldloom serve",
+        [sys.executable, "-c", SERVE, "serve", "--release", str(release), "--port", str(port)],
+        environment,
+        home / "serve.log",
+    )
+    address = f"{LOOPBACK}:{port}"
+    with process:
+        process.wait_until(lambda: "next: worldloom play" in "\n".join(process.log_tail()), 200)
+        yield address
+        os.kill(process.pid, signal.SIGTERM)
+        assert process._process is not None
+        assert process._process.wait(timeout=60) == 0
+    with pytest.raises(SessionError, match="does not answer"):
+        describe(address, timeout_seconds=5)
+
+
+@pytest.mark.timeout(400)
+def test_streamed_frames_are_those_of_the_library(release: Path, served: str) -> None:
+    actions = Actions.still(30)
+    actions.keyboard[:, 0] = 1
+    actions.mouse[12:, 1] = 0.2
+    result = play_walk(served, actions, SessionOptions(world="noise", seed=3))
+    streamed = walk_frames(result)
+    opened = load_release(release)
+    world = opened.worlds[0]
+    session = opened.open_session(
+        image=world.image, prompt=world.prompt, seed=3, pitch_radians=world.pitch_radians
+    )
+    whole = Actions.still(36)
+    whole.keyboard[:30], whole.mouse[:30] = actions.keyboard, actions.mouse
+    segments = [session.generate_segment(whole[start : start + 12]) for start in (0, 12, 24)]
+    expected = np.concatenate([world.image[None], *segments])[:31]
+    assert streamed.shape == expected.shape
+    difference = np.abs(streamed.astype(int) - expected).mean(axis=(1, 2, 3))
+    assert difference.max() < 12  # what JPEG costs on noise; another frame differs by more
+    others = np.abs(streamed[1:].astype(int) - expected[:-1]).mean(axis=(1, 2, 3))
+    assert np.median(others) > 2 * np.median(difference)

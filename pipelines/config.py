@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from components.code_digest import code_digest
 from components.task_status import write_json
 from pipelines.definition import PipelineDefinition
 from pipelines.presets import PRESETS
@@ -73,6 +72,8 @@ def resolve_configs(
     definition: PipelineDefinition,
     values: TaskValues,
     overrides: Iterable[str],
+    *,
+    code: Mapping[str, str],
     cache: Path,
 ) -> dict[str, dict[str, JsonValue]]:
     """Return every task's full configuration, checked by its own class.
@@ -81,6 +82,7 @@ def resolve_configs(
         definition: the pipeline.
         values: settings by task; what is absent keeps its default.
         overrides: `task.dotted.path=value`, each a JSON value or text.
+        code: digest of each task's code.
         cache: folder of configurations that were resolved before.
 
     Raises:
@@ -94,40 +96,30 @@ def resolve_configs(
             raise ConfigError(message)
         _require_task(definition, task)
         by_task.setdefault(task, []).append(rest)
-    return {
-        task: _resolve(definition, task, values.get(task, {}), by_task.get(task, []), cache)
-        for task in definition.entries
-    }
+    configs = {}
+    for task, entry in definition.entries.items():
+        given, over = values.get(task, {}), by_task.get(task, [])
+        asked = digest_of({"code": code[task], "values": dict(given), "overrides": over})
+        path = cache / f"{task}-{asked.removeprefix('sha256:')[:24]}.json"
+        if path.is_file():
+            configs[task] = json.loads(path.read_text())
+        else:
+            configs[task] = _resolve(entry, task, given, over)
+            cache.mkdir(parents=True, exist_ok=True)
+            write_json(path, configs[task])
+    return configs
 
 
 def _resolve(
-    definition: PipelineDefinition,
-    task: str,
-    values: Mapping[str, JsonValue],
-    overrides: list[str],
-    cache: Path,
+    entry: str, task: str, values: Mapping[str, JsonValue], overrides: list[str]
 ) -> dict[str, JsonValue]:
-    entry = definition.entries[task]
-    asked = {"code": code_digest(entry), "values": dict(values), "overrides": overrides}
-    path = cache / f"{task}-{digest_of(asked).removeprefix('sha256:')[:24]}.json"
-    if path.is_file():
-        known: dict[str, JsonValue] = json.loads(path.read_text())
-        return known
     try:
-        fresh = _check(_config_class(entry), task, values, overrides)
+        cls = _config_class(entry)
+        return resolved(apply_overrides(parse_config(cls, values, where=task), overrides))
     except ConfigError as error:
         told = str(error)
         message = told if told.startswith(task) else f"{task}.{told}"
         raise ConfigError(message) from error
-    cache.mkdir(parents=True, exist_ok=True)
-    write_json(path, fresh)
-    return fresh
-
-
-def _check(
-    cls: type[Config], task: str, values: Mapping[str, JsonValue], overrides: list[str]
-) -> dict[str, JsonValue]:
-    return resolved(apply_overrides(parse_config(cls, values, where=task), overrides))
 
 
 def _config_class(entry: str) -> type[Config]:

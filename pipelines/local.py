@@ -13,13 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
 
 import pipelines
-from components.code_digest import code_digest
+from components.code_digest import code_files, digest_of_files
 from components.task_status import TaskStatus, write_status
 from pipelines.compile import pipeline_ir
 from pipelines.config import merged, preset_values, read_values, resolve_configs
@@ -94,16 +94,15 @@ class PreparedRun:
     spec: PipelineSpec
     configs: Mapping[str, Mapping[str, JsonValue]]
     arguments: Mapping[str, str]
+    code: Mapping[str, Mapping[str, str]]
     store: ArtifactStore
     plan: RunPlan
 
     def with_argument(self, name: str, value: str) -> PreparedRun:
         """Return the run with another value of one argument, planned again."""
         arguments = {**self.arguments, name: value}
-        plan = make_plan(self.definition, self.spec, arguments, self.store)
-        return PreparedRun(
-            self.request, self.definition, self.spec, self.configs, arguments, self.store, plan
-        )
+        plan = make_plan(self.spec, arguments, self.code, self.store)
+        return replace(self, arguments=arguments, plan=plan)
 
 
 def prepare_run(request: RunRequest) -> PreparedRun:
@@ -126,15 +125,19 @@ def prepare_run(request: RunRequest) -> PreparedRun:
     preset = preset_values(definition, request.preset)
     starter = starter_values(definition, request.starter) if request.starter else {}
     values = merged(preset, starter, from_file, request.values)
-    configs = resolve_configs(definition, values, request.overrides, cache / "configs")
+    code = {task: code_files(entry) for task, entry in definition.entries.items()}
+    digests = {task: digest_of_files(files) for task, files in code.items()}
+    configs = resolve_configs(
+        definition, values, request.overrides, code=digests, cache=cache / "configs"
+    )
     arguments = {**definition.arguments, **request.arguments}
-    for task, entry in definition.entries.items():
+    for task in definition.entries:
         arguments[f"{task}_config"] = canonical_json(configs[task])
-        arguments[f"{task}_code"] = code_digest(entry)
+        arguments[f"{task}_code"] = digests[task]
     spec = parse_ir(pipeline_ir(definition, cache / "pipelines"))
     store = open_store(request.store)
-    plan = make_plan(definition, spec, arguments, store)
-    return PreparedRun(request, definition, spec, configs, arguments, store, plan)
+    plan = make_plan(spec, arguments, code, store)
+    return PreparedRun(request, definition, spec, configs, arguments, code, store, plan)
 
 
 def start_run(prepared: PreparedRun) -> Path:

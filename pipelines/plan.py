@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from components.code_digest import code_files, digest_of_files
+from components.code_digest import digest_of_files
 from components.reuse import StepRequest, Verdict, judge
-from pipelines.definition import PipelineDefinition
 from pipelines.ir import ParameterSource, PipelineSpec, task_of
 from worldloom.store import ArtifactStore
 
@@ -54,12 +53,18 @@ class RunPlan:
 
 
 def make_plan(
-    definition: PipelineDefinition,
     spec: PipelineSpec,
     arguments: Mapping[str, str],
+    code: Mapping[str, Mapping[str, str]],
     store: ArtifactStore,
 ) -> RunPlan:
     """Compare a pipeline and its arguments with the records in the store.
+
+    Args:
+        spec: the compiled pipeline.
+        arguments: the pipeline's parameters.
+        code: sources of each task's code, by path to SHA-256.
+        store: where the records are.
 
     Raises:
         StoreError: if the store cannot be read.
@@ -73,7 +78,7 @@ def make_plan(
         values = {key: _value(source, known, outputs) for key, source in sources.items()}
         task = task_of(name)
         parents = {key: value for key, value in values.items() if key not in _OWN_PARAMETERS}
-        verdict = _verdict(definition.entries[task], task, values, parents, store)
+        verdict = _verdict(task, code[task], values, parents, store)
         if verdict.reused:
             outputs[name] = verdict.outputs
         planned.append(_task_plan(task, verdict, parents))
@@ -95,13 +100,12 @@ def _value(
 
 
 def _verdict(
-    entry: str,
     task: str,
+    files: Mapping[str, str],
     values: Mapping[str, str | None],
     parents: Mapping[str, str | None],
     store: ArtifactStore,
 ) -> Verdict:
-    files = code_files(entry)
     request = StepRequest(
         step=task,
         code=digest_of_files(files),

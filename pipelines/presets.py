@@ -1,7 +1,7 @@
 """Settings of whole runs by name: only what differs from each task's own defaults.
 
-`demo` fits ten minutes of two cores, `smallest` is what tests run. A task's config class checks
-them when a run is prepared.
+`demo` fits ten minutes of two cores, `smallest` is what tests run, `starter` makes the weights that
+the project carries. A task's config class checks them when a run is prepared.
 """
 
 from __future__ import annotations
@@ -11,6 +11,74 @@ from collections.abc import Mapping
 from worldloom.config import JsonValue
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
-    "demo": {},
-    "smallest": {},
+    "demo": {
+        "train_transformer": {
+            "objective": {"batch_clips": 8},
+            "trainer": {"num_steps": 60},
+        },
+        "distil_student": {"distillation": {"num_steps": 24, "num_threads": 2}},
+    },
+    "smallest": {
+        "ingest": {
+            "num_frames": 37,
+            "procedural_clips": {"train": 4, "test": 2},
+            "vizdoom_clips": {"train": 2, "test": 2},
+        },
+        "train_vae": {"trainer": {"num_steps": 2}},
+        "train_transformer": {
+            "objective": {"batch_clips": 2},
+            "trainer": {"num_steps": 3},
+            "sample": {"num_segments": 1},
+        },
+        "distil_student": {
+            "distillation": {
+                "num_steps": 2,
+                "batch_clips": 2,
+                "max_segments": 2,
+                "critic_updates_per_student_update": 1,
+            },
+            "measured_segments": 1,
+        },
+        "distil_decoder": {"trainer": {"num_steps": 4}},
+        "quantize": {"num_worlds": 2, "parity": {"num_worlds": 2, "num_segments": 1}},
+        "evaluate": {
+            "suite": {"clips_per_source": 2, "max_segments": 3, "divergence_segments": 1}
+        },
+    },
+    "starter": {
+        "ingest": {
+            "seed": 1,
+            "procedural_clips": {"train": 1000, "test": 32},
+            "vizdoom_clips": {"train": 1000, "test": 32},
+        },
+        "train_vae": {
+            "trainer": {
+                "num_steps": 2900,
+                "checkpoint_every_steps": 200,
+                "learner": {
+                    "learning_rate": 2e-3,
+                    "warmup_steps": 50,
+                    "schedule": "cosine",
+                    "decay_steps": 2900,
+                },
+            }
+        },
+        "train_transformer": {
+            "objective": {"batch_clips": 16, "compile_model": True},
+            "trainer": {
+                "num_steps": 2500,
+                "checkpoint_every_steps": 200,
+                "evaluate_every_steps": 200,
+                "deterministic": False,
+                "learner": {
+                    "learning_rate": 2e-3,
+                    "warmup_steps": 50,
+                    "schedule": "cosine",
+                    "decay_steps": 2500,
+                    "ema_decay": 0.995,
+                },
+            },
+        },
+        "distil_student": {"distillation": {"num_steps": 160, "num_threads": 2}},
+    },
 }

@@ -79,8 +79,11 @@ def _tracking(folder: Path, record: RunRecord) -> Iterator[None]:
 
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     with ExitStack() as stack:
-        server = None if given else stack.enter_context(TrackingServer(folder.parents[1]))
-        uri = given if server is None else server.uri
+        uri = given
+        if not given:
+            server = TrackingServer(folder.parents[1])
+            stack.push(server)  # a server that is slow to answer is stopped too
+            uri = server.start()
         tags = {"worldloom.pipeline": record.pipeline, "worldloom.preset": record.preset}
         experiment_id, run_id = begin_pipeline_run(uri, name=record.run_id, tags=tags)
         os.environ |= {

@@ -27,6 +27,7 @@ HOLD_FRAMES = (5, 13)
 YAW_UNITS = (0.1, 0.15, 0.2)
 ESCAPE_YAW_UNITS = (0.2, 0.25, 0.3)
 SIDESTEP_SHARE = 0.3
+MAX_YAW_UNITS = 0.5
 
 
 @dataclass(frozen=True)
@@ -129,28 +130,33 @@ def loop_moves(num_actions: int, turn_degrees_per_unit: float, variant: int) -> 
     Args:
         num_actions: The moves to yield; the square is repeated, then the agent stands.
         turn_degrees_per_unit: `Kinematics.turn_degrees_per_unit`.
-        variant: Bit 0: clockwise or not; bit 1: sidestepping instead of turning.
+        variant: Bit 0: clockwise or not; bit 1: sidestepping instead of turning, which is also
+            how a path too short for gentle turns is walked.
     """
     laps = max(1, round(num_actions / LOOP_FRAMES))
     side = num_actions // laps // 4
     sign = 1 if variant & 1 else -1
     moves: list[Move] = []
-    if variant & 2:
+    turning = max(1, side * 5 // 8)
+    units = sign * 90 / turn_degrees_per_unit / turning
+    if variant & 2 or abs(units) > MAX_YAW_UNITS:
         order = "WDSA" if sign > 0 else "WASD"
         half = max(1, side // 2)
         moves = [Move(key) for key in order for _ in range(half)] * 2
     else:
-        turning = max(1, side * 5 // 8)
-        units = sign * 90 / turn_degrees_per_unit / turning
         moves = ([Move("W")] * (side - turning) + [Move("", units)] * turning) * 4
     moves *= laps
     yield from (moves + [Move()] * num_actions)[:num_actions]
 
 
 def spin_moves(num_actions: int, turn_degrees_per_unit: float, sign: int) -> Iterator[Move]:
-    """Yield whole turns on the spot, one for each `LOOP_FRAMES` moves or so."""
+    """Yield whole turns on the spot, one for each `LOOP_FRAMES` moves or so.
+
+    A path too short for a whole gentle turn ends before it.
+    """
     turns = max(1, round(num_actions / LOOP_FRAMES))
     units = sign * 360 * turns / turn_degrees_per_unit / max(1, num_actions)
+    units = float(np.clip(units, -MAX_YAW_UNITS, MAX_YAW_UNITS))
     yield from [Move("", units)] * num_actions
 
 

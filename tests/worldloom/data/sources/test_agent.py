@@ -57,6 +57,15 @@ def test_a_spin_turns_all_the_way_round_on_the_spot() -> None:
     assert relative_to(np.eye(4), poses[0])[0, 2] < 0
 
 
+@pytest.mark.parametrize("num_actions", [4, 16, 32])
+def test_short_paths_turn_no_faster_than_a_hand_does(num_actions: int) -> None:
+    moves = list(spin_moves(num_actions, 15, 1))
+    for variant in range(4):
+        moves += loop_moves(num_actions, 15, variant)
+    assert len(moves) == 5 * num_actions
+    assert max(abs(move.yaw) for move in moves) <= 0.5
+
+
 def test_reversed_moves_undo_a_walk() -> None:
     explorer = Explorer(np.random.default_rng(1))
     moves = [explorer.next_move(_Field(closed=False)) for _ in range(60)]

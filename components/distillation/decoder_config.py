@@ -12,6 +12,12 @@ from worldloom.train.config import LearnerConfig, TrainerConfig
 class DistilDecoderStepConfig(Config):
     """How a narrow VAE decoder is cut from the full one and taught by it."""
 
+    starter: str = Field(
+        "",
+        pattern=r"^(sha256:[0-9a-f]{64})?$",
+        description="sha256 of the starter's narrow decoder, which WORLDLOOM_STARTER holds as "
+        "decoder/decoder.safetensors and which is taught further; empty cuts one from the VAE",
+    )
     objective: DecoderObjectiveConfig = Field(
         DecoderObjectiveConfig(), description="channels removed, batches and loss weights"
     )

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 
 from components.distillation.decoder_config import DistilDecoderStepConfig
 from components.runtime import Step, StepContext
+from components.starter import starter_folder
 from worldloom.distill.decoder import DecoderObjective
 from worldloom.log import log_event
-from worldloom.model.vae import load_vae, save_decoder
+from worldloom.model.vae import VAEDecoder, load_decoder, load_vae, save_decoder
 from worldloom.train.trainer import Trainer
 from worldloom.train.vae_windows import read_frames
 
 logger = logging.getLogger(__name__)
 
+WEIGHTS_FILE = "decoder.safetensors"
 STEP = Step(
     name="distil_decoder",
     config=DistilDecoderStepConfig,
@@ -33,6 +35,7 @@ def run(context: StepContext[DistilDecoderStepConfig]) -> Mapping[str, str]:
         config.objective,
         train=read_frames(clips, "train", config.max_clips),
         held_out=read_frames(clips, "test", config.max_held_out_clips),
+        student=_starter(config),
     )
     result = Trainer(config.trainer).run(
         objective, folder=context.scratch / "training", tracker=context.tracker
@@ -49,3 +52,10 @@ def run(context: StepContext[DistilDecoderStepConfig]) -> Mapping[str, str]:
     folder.joinpath("metrics.json").write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
     log_event(logger, "decoder_distilled", parity=result.evaluations[-1])
     return {"decoder": context.commit(folder, "decoder-checkpoint")}
+
+
+def _starter(config: DistilDecoderStepConfig) -> VAEDecoder | None:
+    if not config.starter:
+        return None
+    log_event(logger, "decoder_from_starter", digest=config.starter)
+    return load_decoder(starter_folder("decoder", WEIGHTS_FILE, config.starter))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from worldloom.distill.decoder_config import DecoderObjectiveConfig
+from worldloom.errors import ArtifactError
 from worldloom.model.vae import VAEDecoder, VideoVAE
 from worldloom.quantize.prune import prune_decoder
 from worldloom.train.vae_objective import psnr_db, reconstruction_parts
@@ -33,13 +34,22 @@ class DecoderObjective:
         *,
         train: Sequence[Frames],
         held_out: Sequence[Frames],
+        student: VAEDecoder | None = None,
     ) -> None:
+        """Cut the student out of the VAE's decoder, or go on with one that was taught before.
+
+        A student that is given may keep other channels than the VAE would lose now, so its
+        features are not matched.
+        """
         self.teacher = vae.eval().requires_grad_(requires_grad=False)
         self.config = config
         pruned = prune_decoder(vae.decoder, config.removed)
-        self.student: VAEDecoder = pruned.decoder.requires_grad_(requires_grad=True)
+        self._kept = pruned.kept_channels if student is None else None
+        if student is not None and student.config != pruned.decoder.config:
+            message = f"student {student.config}: expected {pruned.decoder.config}"
+            raise ArtifactError(message)
+        self.student = (student or pruned.decoder).requires_grad_(requires_grad=True)
         self.module: nn.Module = self.student
-        self._kept = pruned.kept_channels
         self._train = long_enough(train, config.window_frames)
         windows = fixed_windows(
             long_enough(held_out, config.window_frames),
@@ -66,7 +76,8 @@ class DecoderObjective:
             target, teacher_features = self.teacher.decoder.decode_with_features(latents)
         decoded, features = self.student.decode_with_features(latents)
         parts = reconstruction_parts(decoded.float(), target.float())
-        parts["feature"] = feature_distance(features, teacher_features, self._kept)
+        if self._kept is not None:
+            parts["feature"] = feature_distance(features, teacher_features, self._kept)
         weights = {
             "l1": config.l1_weight,
             "l2": config.l2_weight,

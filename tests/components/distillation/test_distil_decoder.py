@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from worldloom.data.clips import write_clips
 from worldloom.data.schema import Clip, Split
 from worldloom.distill.decoder import DecoderObjective
 from worldloom.distill.decoder_config import DecoderObjectiveConfig
+from worldloom.errors import ArtifactError
 from worldloom.model.vae import VAEConfig, VideoVAE, load_decoder, load_vae, save_vae
 from worldloom.store import ArtifactStore, open_store
 from worldloom.train.config import LearnerConfig, TrainerConfig
@@ -51,7 +54,9 @@ def clip(seed: int, split: Split) -> Clip:
     )
 
 
-def context(tmp_path: Path, scratch: str) -> StepContext[DistilDecoderStepConfig]:
+def context(
+    tmp_path: Path, scratch: str, config: DistilDecoderStepConfig = CONFIG
+) -> StepContext[DistilDecoderStepConfig]:
     store: ArtifactStore = open_store(str(tmp_path / "store"))
     if not (tmp_path / "vae").exists():
         write_clips(tmp_path / "clips", [clip(0, "train"), clip(1, "train"), clip(2, "test")])
@@ -62,7 +67,7 @@ def context(tmp_path: Path, scratch: str) -> StepContext[DistilDecoderStepConfig
         "clips": store.put(tmp_path / "clips", kind="clips", config={}, parents={}),
     }
     (tmp_path / scratch).mkdir(exist_ok=True)
-    return StepContext(CONFIG, parents, store, tmp_path / scratch, NullTracker())
+    return StepContext(config, parents, store, tmp_path / scratch, NullTracker())
 
 
 def test_the_narrow_decoder_is_stored_with_its_parity(tmp_path: Path) -> None:
@@ -96,3 +101,25 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(
         run(context(tmp_path, "killed"))
     monkeypatch.setattr(DecoderObjective, "loss", loss)
     assert run(context(tmp_path, "killed")) == whole
+
+
+@pytest.mark.parametrize("removed", [0.5, 0.75])
+def test_a_starter_of_the_right_shape_is_taught_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: float
+) -> None:
+    step = context(tmp_path, "first")
+    first = step.store.fetch(run(step)["decoder"])
+    shutil.copytree(first, tmp_path / "starter" / "decoder")
+    monkeypatch.setenv("WORLDLOOM_STARTER", str(tmp_path / "starter"))
+    weights = first.joinpath("decoder.safetensors").read_bytes()
+    objective = CONFIG.objective.model_copy(update={"removed": removed})
+    starter = "sha256:" + hashlib.sha256(weights).hexdigest()
+    again = CONFIG.model_copy(update={"starter": starter, "objective": objective})
+    if removed != CONFIG.objective.removed:
+        with pytest.raises(ArtifactError, match="expected"):
+            run(context(tmp_path, "second", again))
+        return
+    step = context(tmp_path, "second", again)
+    folders = [step.store.fetch(run(step)["decoder"]), first]
+    after, before = (json.loads((f / "metrics.json").read_text())["evaluations"] for f in folders)
+    assert after[0]["parity_psnr_db"] == pytest.approx(before[-1]["parity_psnr_db"], abs=0.1)

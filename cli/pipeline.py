@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import pipeline_runs, pipeline_schedule
-from cli.output import Output, OutputOption, emit_fields, emit_rows
+from cli.output import Output, OutputOption, emit_fields, emit_rows, say
 from cli.pipeline_requests import cluster_profile, home, pairs, starter_folder, store_address
 
 if TYPE_CHECKING:
@@ -97,13 +97,17 @@ def run(  # noqa: PLR0913 - an option each
     store: StoreOption = "",
     from_scratch: ScratchOption = False,
     tracking: TrackingOption = True,
+    profile: ProfileOption = None,
     detach: Annotated[bool, typer.Option(help="Return at once; watch it later.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run a pipeline on this machine; what is unchanged is taken from the store."""
     options = _Options(pipeline, preset, config, set_, argument, store, from_scratch)
     request = options.request(tracking=tracking)
-    _start(_prepared(request, champion), detach=detach, output=output)
+    prepared = _prepared(request, champion)
+    if profile is not None:
+        _name_what_is_left_out(prepared, profile, output)
+    _start(prepared, detach=detach, output=output)
 
 
 @app.command()
@@ -195,6 +199,13 @@ def submit(  # noqa: PLR0913 - an option each
         profile=cluster_profile(profile, image),
     )
     emit_fields(submitted, output, next_command=f"open {submitted['url']}")
+
+
+def _name_what_is_left_out(prepared: PreparedRun, path: Path, output: Output) -> None:
+    from pipelines.resources import read_profile, unhonoured_locally
+
+    for sentence in unhonoured_locally(read_profile(path), prepared.definition.entries):
+        say(f"not applied on this machine: {sentence}", output)
 
 
 def _start(prepared: PreparedRun, *, detach: bool, output: Output) -> None:

@@ -240,6 +240,50 @@ def test_only_what_changed_runs_again(project: Project) -> None:
     assert [t["reused"] for t in after.values()] == [True, True, False]
     assert after["third"]["outputs"] == first["third"]["outputs"]
 
+    profile = project.root / "profile.json"
+    profile.write_text('{"resources": {"second": {"memory": "64Gi"}}, "queue": "gpus"}')
+    said = project.call(
+        "run", "--pipeline", PIPELINE, "--no-tracking", "--profile", str(profile)
+    ).stdout
+    assert "not applied on this machine: CPU and memory limits of second" in said
+    assert "not applied on this machine: queue gpus" in said
+    _fire_a_schedule(project)
+
+
+def _fire_a_schedule(project: Project) -> None:
+    added = project.call("schedule", "add", "often", "--cron", "0 6 * * *", "--pipeline", PIPELINE)
+    assert added.returncode == 0, added.stderr
+    script = """
+from datetime import UTC, datetime, timedelta
+from components.runtime import home_folder
+from pipelines.schedule_loop import LocalRunStarter, run_schedules
+
+
+class JumpingClock:
+    time = datetime(2026, 5, 4, tzinfo=UTC)
+
+    def now(self):
+        return self.time
+
+    def wait(self, seconds):
+        self.time += timedelta(seconds=seconds + 600)
+
+
+run_schedules(
+    home_folder(), LocalRunStarter(home_folder(), str(home_folder() / "store")),
+    clock=JumpingClock(), report=lambda schedule, state: print(state.outcome), max_fires=1,
+)
+"""
+    fired = subprocess.run(
+        [sys.executable, "-c", script], env=project.env, cwd=project.root, capture_output=True,
+        text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert fired.returncode == 0, fired.stderr
+    (run_id,) = [line.removeprefix("started run ") for line in fired.stdout.splitlines()]
+    status = json.loads(project.call("status", run_id, "--output", "json").stdout)
+    assert status["state"] == "done"
+    assert all(task["reused"] for task in status["tasks"])
+
 
 @pytest.mark.timeout(600)
 def test_a_killed_step_goes_on_where_it_was(project: Project, tmp_path: Path) -> None:
@@ -253,9 +297,7 @@ def test_a_killed_step_goes_on_where_it_was(project: Project, tmp_path: Path) ->
     done_before = len(ticks.read_text())
     assert 0 < done_before < 40
 
-    answer = project.call(
-        "resume", folder.name, "--no-tracking", "--output", "json"
-    )
+    answer = project.call("resume", folder.name, "--no-tracking", "--output", "json")
     assert answer.returncode == 0, answer.stderr
     resumed = project.tasks(json.loads(answer.stdout))
     assert resumed["first"]["reused"]

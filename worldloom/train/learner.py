@@ -12,6 +12,7 @@ import contextlib
 import logging
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -291,7 +292,8 @@ def start_distributed() -> torch.device:
     if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     logging.getLogger("DeepSpeed").addFilter(_warnings_only)
-    import deepspeed
+    with _absent("mlflow"):  # DeepSpeed's autotuner, not used here, would take seconds to import it
+        import deepspeed
     from deepspeed import ops
 
     # Its build compiles C++ for half a minute; gloo and NCCL need nothing of it.
@@ -306,6 +308,19 @@ def start_distributed() -> torch.device:
             torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
     return torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+
+
+@contextlib.contextmanager
+def _absent(module: str) -> Iterator[None]:
+    """Let imports of an optional module fail inside the block, unless it is already there."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # what importlib takes as "not there"
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _warnings_only(record: logging.LogRecord) -> bool:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from worldloom.data.capture import CaptureConfig, Capturer, SourceCounts, payload_row, plan
 from worldloom.data.clips import write_rows
-from worldloom.data.ingest import ingest
 from worldloom.data.sources.procedural import ProceduralConfig
-from worldloom.data.sources.vizdoom_config import VizdoomConfig
-from worldloom.errors import DataError
 from worldloom.store import FolderStore
 
 ROOT = Path(__file__).parents[2]
 CONFIG = CaptureConfig(
     num_frames=17,
-    procedural_clips=SourceCounts(train=4, test=1),
-    vizdoom_clips=SourceCounts(train=4, test=1),
+    procedural_clips=SourceCounts(train=3, test=1),
+    vizdoom_clips=SourceCounts(train=3, test=1),
     procedural=ProceduralConfig(supersample=1),
 )
 RUN_STEP = """
@@ -45,8 +42,9 @@ def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("serial")
     with Capturer(CONFIG) as capturer:
         captured = [capturer.capture(task) for task in plan(CONFIG)]
-    assert not any(clip.reasons for clip in captured)
-    write_rows(folder, (payload_row(clip.payload) for clip in captured))
+    dropped = Counter(reason for clip in captured for reason in clip.reasons)
+    kept = (payload_row(clip.payload) for clip in captured if not clip.reasons)
+    write_rows(folder, kept, dropped=dropped)
     return _contents(folder)
 
 
@@ -91,17 +89,3 @@ def test_a_killed_ingestion_goes_on_by_clip_and_ends_with_the_same_bytes(
     store = FolderStore(tmp_path / "store")
     assert _contents(store.fetch(digest, kind="clips")) == one_by_one
     assert not list(tmp_path.glob("scratch/*/captured-*"))
-
-
-def test_an_error_in_a_worker_is_the_ingestions_error(tmp_path: Path) -> None:
-    config = CONFIG.model_copy(
-        update={
-            "vizdoom": VizdoomConfig(train_maps=("MAP77",)),
-            "procedural_clips": SourceCounts(train=1, test=1),
-            "vizdoom_clips": SourceCounts(train=1, test=0),
-        }
-    )
-    with pytest.raises(DataError, match="map 'MAP77': expected one of MAP01"):
-        ingest(config, tmp_path / "clips", scratch=tmp_path / "scratch", num_workers=1)
-    assert not (tmp_path / "clips" / "summary.json").exists()
-    assert json.loads(config.model_dump_json())["vizdoom"]["train_maps"] == ["MAP77"]

@@ -71,7 +71,7 @@ def capture_all(
             [asdict(task) for task in tasks],
             override_num_blocks=max(1, len(tasks) // TASKS_PER_BATCH),
         ).map_batches(
-            _CaptureWorker,
+            CaptureWorker,
             fn_constructor_args=(config.model_dump_json(),),
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(tasks))),
@@ -79,7 +79,7 @@ def capture_all(
         )
         progress = _Progress(len(tasks))
         for row in dataset.iter_rows():
-            log.add(_result(row))
+            log.add(result_of(row))
             progress.step()
 
 
@@ -126,10 +126,11 @@ def _start_ray(num_workers: int, folder: str) -> None:
             return
 
 
-class _CaptureWorker:
+class CaptureWorker:
     """A Ray actor's body: captures batches of tasks with one game engine."""
 
     def __init__(self, config: str) -> None:
+        """Take a `CaptureConfig` as JSON text."""
         self._capturer = Capturer(load_config(CaptureConfig, config))
 
     def __call__(self, batch: Batch) -> Batch:
@@ -155,7 +156,8 @@ class _CaptureWorker:
         return {name: np.array(values, dtype=object) for name, values in columns.items()}
 
 
-def _result(row: Mapping[str, object]) -> CapturedClip:
+def result_of(row: Mapping[str, object]) -> CapturedClip:
+    """Return the clip of a worker's result row, or raise the error that it tells of."""
     if row["error"]:
         raise (ServingError if row["error"] == "ServingError" else DataError)(str(row["message"]))
     reasons = tuple(reason for reason in str(row["reasons"]).split(",") if reason)

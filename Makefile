@@ -5,7 +5,7 @@ PYTEST := $(RUN) pytest -q --import-mode=importlib
 CODE := worldloom components pipelines services cli
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help env demo test test-unit check format lock clean
+.PHONY: help env demo test test-unit check format docs lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,11 @@ check: env ## formatting, lint, types, import contracts, spelling
 format: env ## format and mend what the linter can mend
 	@$(RUN) ruff format $(CODE) tests
 	@$(RUN) ruff check --fix $(CODE) tests
+
+docs: env ## make the chart's files, the command reference and the README's figures anew
+	@$(RUN) services.chart.files
+	@$(RUN) cli.reference
+	@if [ -f docs/results/demo.json ]; then $(RUN) cli.figures; fi
 
 LOCK = .boot/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header \
     --no-annotate --override requirements/overrides.txt

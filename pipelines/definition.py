@@ -66,6 +66,12 @@ PIPELINES: Mapping[str, PipelineDefinition] = {
         entries=_entries(*_ALL_TASKS[1:]),
         arguments={"clips": "", "champion": ""},
     ),
+    "starter": PipelineDefinition(
+        name="starter",
+        module="pipelines.starter_weights",
+        entries=_entries(*_ALL_TASKS[:5]),
+        arguments={},
+    ),
     "evaluation_only": PipelineDefinition(
         name="evaluation_only",
         module="pipelines.evaluation_only",

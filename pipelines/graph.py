@@ -41,10 +41,16 @@ class Addition:
         return added
 
 
-def train_and_judge(
-    addition: Addition, given: Mapping[str, object], *, clips: object, champion: object
-) -> None:
-    """Add every task from the VAE to the promotion."""
+@dataclass(frozen=True)
+class Trained:
+    """The outputs of the tasks that learn."""
+
+    vae: object
+    student: object
+
+
+def train(addition: Addition, given: Mapping[str, object], *, clips: object) -> Trained:
+    """Add every task from the VAE to the student."""
     vae = addition.task(train_vae, "train_vae", given, clips=clips).outputs["vae"]
     latents = addition.task(encode_latents, "encode_latents", given, clips=clips, vae=vae).outputs[
         "latents"
@@ -55,11 +61,25 @@ def train_and_judge(
     student = addition.task(
         distil_student, "distil_student", given, base=base, latents=latents
     ).outputs["student"]
-    decoder = addition.task(distil_decoder, "distil_decoder", given, vae=vae, clips=clips).outputs[
-        "decoder"
-    ]
+    return Trained(vae, student)
+
+
+def train_and_judge(
+    addition: Addition, given: Mapping[str, object], *, clips: object, champion: object
+) -> None:
+    """Add every task from the VAE to the promotion."""
+    trained = train(addition, given, clips=clips)
+    decoder = addition.task(
+        distil_decoder, "distil_decoder", given, vae=trained.vae, clips=clips
+    ).outputs["decoder"]
     release = addition.task(
-        quantize, "quantize", given, student=student, vae=vae, decoder=decoder, clips=clips
+        quantize,
+        "quantize",
+        given,
+        student=trained.student,
+        vae=trained.vae,
+        decoder=decoder,
+        clips=clips,
     ).outputs["release"]
     report = addition.task(
         evaluate, "evaluate", given, release=release, clips=clips, champion=champion

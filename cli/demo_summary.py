@@ -1,0 +1,160 @@
+"""What the demo leaves behind: figures, a film beside the ground truth, a contact sheet, a page.
+
+Every figure comes from this run: the stages' own records, the evaluation report of the pipeline,
+and the frames that the server sent. It measures nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cli.demo_walk import PlayedWalk, RecordedWalk
+from cli.pipeline_requests import home, store_address
+from worldloom.config import JsonValue
+from worldloom.errors import ServingError
+
+if TYPE_CHECKING:
+    from components.task_status import TaskStatus
+    from worldloom.evaluate.report import EvaluationReport
+
+SUMMARY_FILE = "summary.json"
+FILM_FILE = "walk.mp4"
+CONTACT_SHEET_FILE = "contact_sheet.png"
+PAGE_FILE = "report.html"
+
+Frames = NDArray[np.uint8]
+
+
+def write_demo(
+    out: Path,
+    run_folder: Path,
+    walk: RecordedWalk,
+    played: PlayedWalk,
+    stages: Mapping[str, Mapping[str, object]],
+) -> dict[str, object]:
+    """Write film, contact sheet, summary and page into `out`; return what the command answers.
+
+    Raises:
+        ServingError: when the server's frames are not as many as the actions.
+    """
+    from services.recording import walk_frames
+    from worldloom.evaluate.film import contact_sheet, side_by_side, write_mp4, write_png
+
+    served, truth = walk_frames(played.result), walk.clip.frames
+    if served.shape != truth.shape:
+        message = f"the server sent {list(served.shape)} frames, expected {list(truth.shape)}"
+        raise ServingError(message)
+    labels = ("served", "ground truth")
+    write_mp4(out / FILM_FILE, side_by_side([served, truth], labels))
+    rows = list(zip(labels, (served, truth), strict=True))
+    write_png(out / CONTACT_SHEET_FILE, contact_sheet(rows, columns=13))
+    summary = _summary(run_folder, walk, played, stages, served)
+    (out / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
+    _write_page(out, run_folder, summary)
+    return _answer(out, summary)
+
+
+def _summary(
+    run_folder: Path,
+    walk: RecordedWalk,
+    played: PlayedWalk,
+    stages: Mapping[str, Mapping[str, object]],
+    served: Frames,
+) -> dict[str, JsonValue]:
+    from components.provenance import provenance
+    from services.registry import DEFAULT_MODEL
+    from services.tracking_server import mlflow_command
+
+    statuses = statuses_of(run_folder)
+    report = _evaluation_report(statuses)
+    result = played.result
+    return {
+        "run_id": run_folder.name,
+        "machine": provenance(tracking_run_id=""),
+        "stages": {name: dict(stage) for name, stage in stages.items()},  # type: ignore[arg-type]
+        "frames": len(result.frames),
+        "first_frame_seconds": result.first_frame_seconds,
+        "frames_per_second": result.frames_per_second,
+        "server_ready_seconds": played.server_seconds,
+        "walk": _walk_figures(served, walk.clip.frames),
+        "control": report.control(),
+        "metrics": report.metrics(),
+        "verdict": report.verdict,
+        "decision": statuses["promote"].outputs["decision"],
+        "reasons": list(report.reasons),
+        "training": _training_figures(statuses),
+        "clips_digest": statuses["ingest"].outputs["clips"],
+        "report_digest": statuses["evaluate"].outputs["report"],
+        "candidate_digest": statuses["quantize"].outputs["release"],
+        "release_digest": played.release.digest,
+        "model_name": DEFAULT_MODEL,
+        "model_version": played.release.version,
+        "mlflow_command": mlflow_command(home()),
+        "serve_command": "worldloom serve",
+        "play_command": f"worldloom play --actions {walk.actions_file} --out out/demo/again.mp4",
+    }
+
+
+def statuses_of(run_folder: Path) -> dict[str, TaskStatus]:
+    """Return the run's tasks by name."""
+    from pipelines.run_record import task_statuses
+
+    return {status.task: status for status in task_statuses(run_folder)}
+
+
+def _evaluation_report(statuses: Mapping[str, TaskStatus]) -> EvaluationReport:
+    from worldloom.evaluate.report import read_report
+
+    return read_report(_artifact(statuses["evaluate"].outputs["report"]))
+
+
+def _artifact(digest: str) -> Path:
+    from worldloom.store import open_store
+
+    return open_store(store_address()).fetch(digest)
+
+
+def _training_figures(statuses: Mapping[str, TaskStatus]) -> dict[str, JsonValue]:
+    """Return the held-out figures before and after each training task of this run."""
+    found: dict[str, JsonValue] = {}
+    for task, output in (("train_transformer", "base"), ("distil_student", "student")):
+        path = _artifact(statuses[task].outputs[output]) / "metrics.json"
+        values = json.loads(path.read_text())
+        found[task] = {
+            name: value for name, value in values.items() if isinstance(value, int | float)
+        }
+    return found
+
+
+def _walk_figures(served: Frames, truth: Frames) -> dict[str, JsonValue]:
+    """Return the walk's PSNR against the recording, beside that of standing still."""
+    from worldloom.evaluate.video_quality import psnr_db
+
+    still = np.repeat(truth[:1], len(truth), axis=0)
+    return {
+        "psnr_db": float(np.mean(psnr_db(served[1:], truth[1:]))),
+        "copy_first_frame_psnr_db": float(np.mean(psnr_db(still[1:], truth[1:]))),
+    }
+
+
+def _answer(out: Path, summary: Mapping[str, JsonValue]) -> dict[str, object]:
+    control = summary["control"]
+    assert isinstance(control, dict)
+    return {
+        "page": str(out / PAGE_FILE),
+        "film": str(out / FILM_FILE),
+        "summary": str(out / SUMMARY_FILE),
+        "verdict": summary["verdict"],
+        "served": f"{summary['model_name']} version {summary['model_version']}",
+        "frames": summary["frames"],
+        "first_frame_seconds": round(float(str(summary["first_frame_seconds"])), 3),
+        "frames_per_second": round(float(str(summary["frames_per_second"])), 1),
+        **{name: round(float(str(value)), 3) for name, value in control.items()},
+        "mlflow": summary["mlflow_command"],
+    }

@@ -69,6 +69,7 @@ def test_tokens_do_not_disturb_each_other() -> None:
 def test_zero_token_gives_the_bias() -> None:
     layer = linear(64, 32)
     assert torch.equal(Int8Linear.from_linear(layer)(torch.zeros(2, 64))[0], layer.bias.detach())
+    assert quantize_rows(torch.zeros(2, 64))[1].min() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -121,7 +121,7 @@ def _report(
         champion_results=champion,
         parity=read_parity(context.folder("release")),
         bootstrap=context.config.suite.bootstrap,
-        traces=[trace_turn(rollout, context.config.suite.turning) for rollout in shown],
+        traces=[trace_turn(r.clip, r.frames, context.config.suite.turning) for r in shown],
     )
 
 

@@ -31,8 +31,8 @@ class RevisitConfig(Config):
 class YawEstimatorConfig(Config):
     """How the turn between two images is searched for."""
 
-    max_degrees: float = Field(24.0, gt=0, lt=45, description="largest candidate yaw, degrees")
-    step_degrees: float = Field(1.5, gt=0, description="spacing of the candidates, degrees")
+    max_degrees: float = Field(32.0, gt=0, lt=45, description="largest candidate yaw, degrees")
+    step_degrees: float = Field(2.0, gt=0, description="spacing of the candidates, degrees")
     travel_over_depth: tuple[float, ...] = Field(
         (0.06, 0.12, 0.2, 0.3, 0.45, 0.7),
         description="candidate distances walked between the images, as a share of a block's depth",

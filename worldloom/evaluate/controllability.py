@@ -82,12 +82,14 @@ class YawEstimator:
     def _scores(self, source: Tensor, target: Tensor) -> Tensor:
         """Return the agreement of one pair for each yaw; gradients are [1, 2, h, w]."""
         expanded = source.expand(len(self._grids), -1, -1, -1)
-        warped = functional.grid_sample(expanded, self._grids, align_corners=False) * self._inside
-        seen = target * self._inside
-        energy = self._pool(target.pow(2))
+        warped = functional.grid_sample(expanded, self._grids, align_corners=False)
+        target_energy = target.pow(2).sum(dim=1, keepdim=True)
+        energy = self._pool(target_energy)
         flat = _FLAT_ENERGY * energy.mean() + 1e-12
-        norm = (self._pool(warped.pow(2)) + flat) * (self._pool(seen.pow(2)) + flat)
-        correlation = self._pool(warped * seen) / norm.sqrt()
+        warped_energy = self._pool(warped.pow(2).sum(dim=1, keepdim=True) * self._inside)
+        seen_energy = self._pool(target_energy * self._inside)
+        product = self._pool((warped * target).sum(dim=1, keepdim=True) * self._inside)
+        correlation = product / ((warped_energy + flat) * (seen_energy + flat)).sqrt()
         unseen = torch.full_like(correlation, self.config.unseen_correlation)
         correlation = torch.where(self._is_seen, correlation, unseen)
         by_travel = correlation.reshape(len(self.degrees), self._num_travels, -1)
@@ -110,7 +112,7 @@ class YawEstimator:
 
     def _pool(self, values: Tensor) -> Tensor:
         block = self.config.block_pixels
-        return functional.avg_pool2d(values.sum(dim=1, keepdim=True), block, block // 2)
+        return functional.avg_pool2d(values, block, block // 2)
 
 
 def find_turning_pairs(poses_c2w: Poses, config: TurningConfig) -> list[TurningPair]:

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from worldloom.camera import yaw_pitch
+from worldloom.data.schema import Clip
 from worldloom.evaluate.config import TurningConfig
 from worldloom.evaluate.controllability import YawEstimator
 from worldloom.evaluate.film import contact_sheet, side_by_side, write_mp4, write_png
 from worldloom.evaluate.report import CONTACT_SHEET_FILE, FILM_FILE, ControlTrace
 from worldloom.evaluate.suite import Rollout
+from worldloom.evaluate.video_quality import Frames
 
 _TRACE_STRIDE = 2
 
@@ -28,20 +30,20 @@ def first_of_each_source(rollouts: Sequence[Rollout]) -> list[Rollout]:
     return list(found.values())
 
 
-def trace_turn(rollout: Rollout, config: TurningConfig) -> ControlTrace:
-    """Return the turn asked and seen at every second frame of a rollout."""
-    clip, gap = rollout.clip, config.frame_gap
-    firsts = np.arange(0, len(rollout.frames) - gap, _TRACE_STRIDE)
+def trace_turn(clip: Clip, frames: Frames, config: TurningConfig) -> ControlTrace:
+    """Return the turn asked and seen at every second of the frames made for a clip."""
+    gap = config.frame_gap
+    firsts = np.arange(0, len(frames) - gap, _TRACE_STRIDE)
     yaws = np.unwrap([yaw_pitch(pose)[0] for pose in clip.poses_c2w.astype(np.float64)])
     estimator = YawEstimator(
         config.estimator,
         intrinsics=clip.intrinsics,
-        height=rollout.frames.shape[1],
-        width=rollout.frames.shape[2],
+        height=frames.shape[1],
+        width=frames.shape[2],
     )
     model, truth = (
         estimator.yaw_degrees(film[firsts], film[firsts + gap]) / gap
-        for film in (rollout.frames, rollout.truth)
+        for film in (frames, clip.frames)
     )
     asked = np.degrees(yaws[firsts + gap] - yaws[firsts]) / gap
     return ControlTrace(

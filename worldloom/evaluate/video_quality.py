@@ -61,7 +61,10 @@ class PerceptualDistance:
         num_in = 3
         for num_out in config.channels:
             weight = torch.randn(num_out, num_in, 3, 3, generator=generator)
-            self._weights.append(weight * (2.0 / (9 * num_in)) ** 0.5)
+            weight = weight * (2.0 / (9 * num_in)) ** 0.5
+            if not self._weights:  # structure and hue count, overall brightness does not
+                weight = weight - weight.mean(dim=(1, 2, 3), keepdim=True)
+            self._weights.append(weight)
             num_in = num_out
 
     def __call__(self, frames: Frames, reference: Frames) -> Values:

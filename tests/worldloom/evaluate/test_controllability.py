@@ -1,0 +1,117 @@
+"""Yaw read from images: right on ground truth, standing and walking, sharp and blurred."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from walkers import blurred
+
+from worldloom.camera import Intrinsics, Kinematics, integrate_poses
+from worldloom.data.sources.procedural import ProceduralConfig, render, world_from_seed
+from worldloom.evaluate.config import TurningConfig, YawEstimatorConfig
+from worldloom.evaluate.controllability import (
+    TurningPair,
+    YawEstimator,
+    find_turning_pairs,
+    pixel_distance,
+    seen_yaw_degrees,
+    yaw_sign_fraction,
+)
+
+CONFIG = TurningConfig()
+CAMERA = Intrinsics.from_fov(64, 64)
+
+
+def estimator():
+    return YawEstimator(CONFIG.estimator, intrinsics=CAMERA, height=64, width=64)
+
+
+def walk(clip, units, *, keys=(0, 0, 0, 0, 0, 0), frames=13):
+    """Frames and poses of a steady turn from a clip's start, with keys held."""
+    keyboard = np.tile(np.array(keys, float), (frames, 1))
+    mouse = np.tile([0.0, units], (frames, 1))
+    start = clip.poses_c2w[0].astype(float)
+    poses = integrate_poses(start, keyboard, mouse, Kinematics(speed_metres=0.06))
+    world = world_from_seed(int(clip.world))
+    return np.stack([render(world, pose, ProceduralConfig()) for pose in poses]), poses
+
+
+@pytest.mark.parametrize("units", [-0.2, -0.1, 0.1, 0.2])
+def test_turning_on_the_spot_is_measured_within_a_candidate(clips, units):
+    frames, poses = walk(clips[0], units)
+    pairs = find_turning_pairs(poses, CONFIG)
+    assert len(pairs) == 9
+    seen = seen_yaw_degrees(frames, pairs, estimator())
+    assert np.median(seen) == pytest.approx(4 * 15 * units, abs=1.5)
+    assert yaw_sign_fraction(frames, pairs, estimator()).numerator == 9
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.0, 2.0])
+def test_signs_are_right_on_recorded_walks(clips, sigma):
+    right, total = 0.0, 0.0
+    for clip in clips:
+        frames = blurred(clip.frames, sigma) if sigma else clip.frames
+        found = yaw_sign_fraction(frames, find_turning_pairs(clip.poses_c2w, CONFIG), estimator())
+        right, total = right + found.numerator, total + found.denominator
+    assert total > 40
+    assert right / total >= (0.9 if sigma else 0.95)
+
+
+@pytest.mark.parametrize("units", [-0.15, 0.15])
+def test_walking_forward_is_not_taken_for_a_turn(clips, units):
+    """Without candidate depths the same pairs come out worse."""
+    turning_only = YawEstimatorConfig(travel_over_depth=(1e-6,), block_pixels=32)
+    blind = YawEstimator(turning_only, intrinsics=CAMERA, height=64, width=64)
+    right = {"depths": 0.0, "none": 0.0}
+    for clip in clips:
+        frames, poses = walk(clip, units, keys=(1, 0, 0, 0, 0, 0))
+        pairs = find_turning_pairs(poses, CONFIG)
+        right["depths"] += yaw_sign_fraction(frames, pairs, estimator()).numerator / 27
+        right["none"] += yaw_sign_fraction(frames, pairs, blind).numerator / 27
+    assert right["depths"] >= 0.95
+    assert right["depths"] >= right["none"]
+
+
+def test_reversed_time_turns_the_other_way(clips):
+    frames, poses = walk(clips[1], 0.15)
+    pairs = find_turning_pairs(poses, CONFIG)
+    swapped = [TurningPair(p.second, p.first, -p.yaw_degrees) for p in pairs]
+    seen = seen_yaw_degrees(frames, pairs, estimator())
+    back = seen_yaw_degrees(frames, swapped, estimator())
+    assert np.median(back) == pytest.approx(-np.median(seen), abs=2)
+    assert (np.sign(back) == -np.sign(seen)).all()
+
+
+def test_copied_frames_turn_nowhere(clips):
+    frames, poses = walk(clips[0], 0.15)
+    still = np.broadcast_to(frames[:1], frames.shape)
+    pairs = find_turning_pairs(poses, CONFIG)
+    assert yaw_sign_fraction(still, pairs, estimator()).numerator == 0
+
+
+def test_only_steady_turns_count():
+    yaw_rates = np.array([0, 0.1, 0.1, 0.1, 0.1, -0.1, -0.1, 0.05, 0.05, 0.05, 0.05])
+    mouse = np.stack([np.zeros_like(yaw_rates), yaw_rates], axis=1)
+    poses = integrate_poses(np.eye(4), np.zeros((len(mouse), 6)), mouse, Kinematics())
+    found = find_turning_pairs(poses, CONFIG)
+    assert [(pair.first, pair.second) for pair in found] == [(0, 4)]
+    assert found[0].yaw_degrees == pytest.approx(6.0)
+
+
+def test_a_turn_through_half_a_circle_does_not_jump():
+    mouse = np.tile([0.0, 0.2], (130, 1))
+    poses = integrate_poses(np.eye(4), np.zeros((130, 6)), mouse, Kinematics())
+    yaws = [pair.yaw_degrees for pair in find_turning_pairs(poses.astype(np.float32), CONFIG)]
+    assert yaws == pytest.approx([12.0] * 126, abs=1e-3)
+
+
+def test_no_pairs_no_value(clips):
+    assert yaw_sign_fraction(clips[0].frames, [], estimator()) is None
+
+
+def test_pixel_distance_is_the_mean_absolute_difference():
+    dark, light = np.zeros((2, 4, 4, 3), np.uint8), np.full((2, 4, 4, 3), 255, np.uint8)
+    assert pixel_distance(dark, light) == 255
+    assert pixel_distance(light, dark) == 255
+    with pytest.raises(ValueError, match="expected one shape"):
+        pixel_distance(dark, light[:1])

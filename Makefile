@@ -26,7 +26,7 @@ check: env ## formatting, lint, types, import contracts, spelling
 	@$(RUN) ruff format --check $(CODE) tests
 	@$(RUN) ruff check $(CODE) tests
 	@$(RUN) mypy $(CODE)
-	@$(RUN) importlinter.cli lint
+	@.venv/bin/python .venv/bin/lint-imports
 	@$(RUN) codespell_lib
 
 format: env ## format and mend what the linter can mend

@@ -41,9 +41,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
         },
         "distil_decoder": {"trainer": {"num_steps": 4}},
         "quantize": {"num_worlds": 2, "parity": {"num_worlds": 2, "num_segments": 1}},
-        "evaluate": {
-            "suite": {"clips_per_source": 2, "max_segments": 3, "divergence_segments": 1}
-        },
+        "evaluate": {"suite": {"clips_per_source": 2, "max_segments": 3, "divergence_segments": 1}},
     },
     "starter": {
         "ingest": {

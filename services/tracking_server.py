@@ -198,8 +198,11 @@ class TrackingServer:
         if process is None:
             uri = self.uri
             if not answers(uri, 10.0):
-                message = f"the tracking server at {uri} lives but does not answer within 10 s"
-                raise TrackingError(f"{message} (log: {self.folder.log})")
+                message = (
+                    f"the tracking server at {uri} lives but does not answer within 10 s"
+                    f" (log: {self.folder.log})"
+                )
+                raise TrackingError(message)
             return uri
         seconds = process.wait_until(
             self._answers,

@@ -3,7 +3,8 @@
 `keyboard` [F, 6] is W, S, A, D and two unused keys, 0 or 1 each; `mouse` [F, 2] is (pitch rate,
 yaw rate) in mouse units (one unit is `Kinematics.turn_degrees_per_unit`). `actions[f]` is what
 moved the camera from frame f-1 to frame f. An action file is JSON:
-`{"keyboard": [[...6] ...], "mouse": [[...2] ...]}`. It does not know what the camera does with them.
+`{"keyboard": [[...6] ...], "mouse": [[...2] ...]}`. It does not know what the camera does with
+them.
 """
 
 from __future__ import annotations

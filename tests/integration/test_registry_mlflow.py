@@ -75,14 +75,13 @@ class Bench:
 
     def start_promoter(self, release: str, report: str, mode: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-c", PROMOTER, self.uri, self.name, self.store.uri]
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [*argv, release, report, mode],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        return process
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,8 @@ def test_a_taken_port_is_refused_with_who_wanted_it() -> None:
 
 def test_wait_until_returns_when_the_probe_says_yes(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    code = f"import time; open({str(ready)!r}, 'w').close(); print('hello', flush=True); time.sleep(60)"
+    opened = f"import time; open({str(ready)!r}, 'w').close()"
+    code = f"{opened}; print('hello', flush=True); time.sleep(60)"
     server = python(code, tmp_path)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""A real store in a folder, artifacts to promote, and a registry that keeps its versions in memory."""
+"""A real store in a folder, artifacts to promote, a registry that keeps versions in memory."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_a_rewritten_entry_breaks_the_chain_after_it(store, tmp_path) -> None:
     log = write_moves(store, 2)
     path = path_of(store, 2)
     path.unlink()
-    first = log._read("audit/worldloom/00000001.json")  # noqa: SLF001
+    first = log._read("audit/worldloom/00000001.json")
     log.append([first], phase="done", move=first.move, alias="champion", lease_token=9, time="x")
     with pytest.raises(PromotionError, match="entry 3 does not follow entry 2"):
         log.entries()

@@ -13,7 +13,7 @@ def test_there_is_no_champion_in_a_new_store(store) -> None:
     assert current_champion(store) is None
 
 
-def test_reading_the_champion_imports_neither_mlflow_nor_torch(store, guard: Guard, workshop) -> None:
+def test_the_champion_is_read_without_mlflow_and_torch(store, guard: Guard, workshop) -> None:
     release = workshop.release("one")
     guard.promote(release, workshop.report(release))
     code = (

@@ -115,7 +115,10 @@ def test_of_many_promoters_at_once_exactly_one_wins(guard, workshop, store, mode
     champion = guard.checked_champion()
     assert champion is not None
     assert champion.release == won[0].release
-    assert [entry.phase for entry in AuditLog(store, "worldloom").entries()] == ["begun", "done"] * 2
+    assert [entry.phase for entry in AuditLog(store, "worldloom").entries()] == [
+        "begun",
+        "done",
+    ] * 2
 
 
 @pytest.mark.parametrize("place", ["versions", "begun", "tag", "alias", "done"])

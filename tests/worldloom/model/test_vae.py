@@ -136,7 +136,7 @@ def test_saved_parts_come_back(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="vae.json: missing"):
+    with pytest.raises(ArtifactError, match=r"vae\.json: missing"):
         load_vae(tmp_path)
     save_vae(tmp_path, vae_with_weights())
     state = load_file(tmp_path / "vae.safetensors")

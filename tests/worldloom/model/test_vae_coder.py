@@ -22,5 +22,5 @@ def test_the_first_frame_fills_its_group() -> None:
 
 
 def test_frames_that_do_not_fill_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match="5 frames: expected 4n$"):
+    with pytest.raises(ValueError, match=r"5 frames: expected 4n$"):
         group_frames(torch.zeros(1, 3, 5, 4, 4), is_first=False)

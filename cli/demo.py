@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from cli.output import Output, OutputOption, emit_fields, say
+from worldloom.config import JsonValue
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -38,7 +39,7 @@ def demo(
     from services.processes import free_port
 
     out.mkdir(parents=True, exist_ok=True)
-    stages: dict[str, dict[str, object]] = {}
+    stages: dict[str, dict[str, JsonValue]] = {}
     run_folder = _run_pipeline(preset, set_ or [], from_scratch=from_scratch, output=output)
     stages |= _pipeline_stages(run_folder)
     _tell_decision(run_folder, output)
@@ -51,9 +52,7 @@ def demo(
     emit_fields(fields, output, next_command="worldloom serve")
 
 
-def _run_pipeline(
-    preset: str, overrides: list[str], *, from_scratch: bool, output: Output
-) -> Path:
+def _run_pipeline(preset: str, overrides: list[str], *, from_scratch: bool, output: Output) -> Path:
     from cli.pipeline_progress import follow
     from cli.pipeline_requests import home, starter_folder, store_address
     from pipelines import local
@@ -86,7 +85,7 @@ def _tell(error: Exception, exit_code: int) -> int:
     return exit_code
 
 
-def _pipeline_stages(run_folder: Path) -> dict[str, dict[str, object]]:
+def _pipeline_stages(run_folder: Path) -> dict[str, dict[str, JsonValue]]:
     from pipelines.run_record import task_statuses
 
     return {
@@ -111,7 +110,10 @@ def _tell_decision(run_folder: Path, output: Output) -> None:
     say(f"gate: {promoted['decision']} ({promoted['reasons']})", output)
     champion = current_champion(open_store(store_address()))
     if champion is None:
-        message = f"the gate refused this release and there is no champion to serve instead: {promoted['reasons']}"
+        message = (
+            "the gate refused this release and there is no champion to serve instead: "
+            f"{promoted['reasons']}"
+        )
         raise PromotionError(message)
     if champion.release != statuses_of(run_folder)["quantize"].outputs["release"]:
         say(f"serving the champion as it was, version {champion.version}", output)
@@ -119,7 +121,7 @@ def _tell_decision(run_folder: Path, output: Output) -> None:
 
 @contextmanager
 def _stage(
-    stages: dict[str, dict[str, object]], name: str, reason: str, output: Output
+    stages: dict[str, dict[str, JsonValue]], name: str, reason: str, output: Output
 ) -> Iterator[None]:
     say(f"{name} ...", output)
     started = time.monotonic()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cli.demo_page import build_page
 from cli.demo_walk import PlayedWalk, RecordedWalk
 from cli.pipeline_requests import home, store_address
 from worldloom.config import JsonValue
@@ -36,7 +37,7 @@ def write_demo(
     run_folder: Path,
     walk: RecordedWalk,
     played: PlayedWalk,
-    stages: Mapping[str, Mapping[str, object]],
+    stages: Mapping[str, Mapping[str, JsonValue]],
 ) -> dict[str, object]:
     """Write film, contact sheet, summary and page into `out`; return what the command answers.
 
@@ -54,37 +55,28 @@ def write_demo(
     write_mp4(out / FILM_FILE, side_by_side([served, truth], labels))
     rows = list(zip(labels, (served, truth), strict=True))
     write_png(out / CONTACT_SHEET_FILE, contact_sheet(rows, columns=13))
-    summary = _summary(run_folder, walk, played, stages, served)
+    statuses = statuses_of(run_folder)
+    report = _evaluation_report(statuses)
+    summary = _figures_of_run(run_folder.name, statuses, report)
+    summary |= _figures_of_walk(walk, played, served)
+    summary |= {"stages": {name: dict(stage) for name, stage in stages.items()}}
     (out / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
-    _write_page(out, run_folder, summary)
+    metrics = _metrics(statuses)
+    page = build_page(summary, report, walk.clip, served, out / FILM_FILE, metrics)
+    (out / PAGE_FILE).write_text(page)
     return _answer(out, summary)
 
 
-def _summary(
-    run_folder: Path,
-    walk: RecordedWalk,
-    played: PlayedWalk,
-    stages: Mapping[str, Mapping[str, object]],
-    served: Frames,
+def _figures_of_run(
+    run_id: str, statuses: Mapping[str, TaskStatus], report: EvaluationReport
 ) -> dict[str, JsonValue]:
-    from components.provenance import provenance
-    from services.registry import DEFAULT_MODEL
     from services.tracking_server import mlflow_command
 
-    statuses = statuses_of(run_folder)
-    report = _evaluation_report(statuses)
-    result = played.result
     return {
-        "run_id": run_folder.name,
-        "machine": provenance(tracking_run_id=""),
-        "stages": {name: dict(stage) for name, stage in stages.items()},  # type: ignore[arg-type]
-        "frames": len(result.frames),
-        "first_frame_seconds": result.first_frame_seconds,
-        "frames_per_second": result.frames_per_second,
-        "server_ready_seconds": played.server_seconds,
-        "walk": _walk_figures(served, walk.clip.frames),
-        "control": report.control(),
-        "metrics": report.metrics(),
+        "run_id": run_id,
+        "machine": _machine(),
+        "control": dict(report.control()),
+        "metrics": dict(report.metrics()),
         "verdict": report.verdict,
         "decision": statuses["promote"].outputs["decision"],
         "reasons": list(report.reasons),
@@ -92,13 +84,45 @@ def _summary(
         "clips_digest": statuses["ingest"].outputs["clips"],
         "report_digest": statuses["evaluate"].outputs["report"],
         "candidate_digest": statuses["quantize"].outputs["release"],
+        "mlflow_command": mlflow_command(home()),
+    }
+
+
+def _figures_of_walk(
+    walk: RecordedWalk, played: PlayedWalk, served: Frames
+) -> dict[str, JsonValue]:
+    from services.registry import DEFAULT_MODEL
+
+    result = played.result
+    return {
+        "frames": len(result.frames),
+        "first_frame_seconds": result.first_frame_seconds,
+        "frames_per_second": result.frames_per_second,
+        "server_ready_seconds": played.server_seconds,
+        "walk": _walk_quality(served, walk.clip.frames),
         "release_digest": played.release.digest,
         "model_name": DEFAULT_MODEL,
         "model_version": played.release.version,
-        "mlflow_command": mlflow_command(home()),
         "serve_command": "worldloom serve",
-        "play_command": f"worldloom play --actions {walk.actions_file} --out out/demo/again.mp4",
+        "play_command": f"worldloom play --actions {walk.actions_file} --out again.mp4",
     }
+
+
+def _machine() -> str:
+    """Return what the figures were measured on, in words."""
+    import os
+
+    import psutil
+
+    model = "unknown processor"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    gibibytes = psutil.virtual_memory().total / 2**30
+    return f"{os.cpu_count()} cores ({model}), {gibibytes:.0f} GiB, no GPU used"
 
 
 def statuses_of(run_folder: Path) -> dict[str, TaskStatus]:
@@ -120,19 +144,26 @@ def _artifact(digest: str) -> Path:
     return open_store(store_address()).fetch(digest)
 
 
+def _metrics(statuses: Mapping[str, TaskStatus]) -> dict[str, Path]:
+    """Return the metrics file of each artifact that was trained."""
+    return {
+        output: _artifact(statuses[task].outputs[output]) / "metrics.json"
+        for task, output in (("train_transformer", "base"), ("distil_student", "student"))
+    }
+
+
 def _training_figures(statuses: Mapping[str, TaskStatus]) -> dict[str, JsonValue]:
-    """Return the held-out figures before and after each training task of this run."""
+    """Return the held-out figures before and after the training of this run."""
     found: dict[str, JsonValue] = {}
-    for task, output in (("train_transformer", "base"), ("distil_student", "student")):
-        path = _artifact(statuses[task].outputs[output]) / "metrics.json"
+    for artifact, path in _metrics(statuses).items():
         values = json.loads(path.read_text())
-        found[task] = {
+        found[artifact] = {
             name: value for name, value in values.items() if isinstance(value, int | float)
         }
     return found
 
 
-def _walk_figures(served: Frames, truth: Frames) -> dict[str, JsonValue]:
+def _walk_quality(served: Frames, truth: Frames) -> dict[str, JsonValue]:
     """Return the walk's PSNR against the recording, beside that of standing still."""
     from worldloom.evaluate.video_quality import psnr_db
 

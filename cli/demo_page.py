@@ -1,0 +1,88 @@
+"""The demo's page: what the library's page builder is given of a run.
+
+It draws nothing itself; `worldloom.evaluate.report_page` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldloom.config import JsonValue
+from worldloom.data.schema import Clip
+
+if TYPE_CHECKING:
+    from worldloom.evaluate.page_sections import Curve
+    from worldloom.evaluate.report import EvaluationReport
+
+Frames = NDArray[np.uint8]
+
+_STRIP_COLUMNS = 13
+_CAPTION = (
+    "Left: frames that the server sent for recorded actions, one stream. Right: what the engine "
+    "recorded for the same actions in a world that no training saw. The second half retraces the "
+    "first."
+)
+# (artifact, title, unit on the y axis, the value of a history row that is drawn)
+_CURVES = (
+    ("base", "Base model, fine-tuned on this run's clips", "flow-matching loss", "loss"),
+    ("student", "Student, distilled", "squared error of a segment", "regression_loss"),
+    ("student", "Critic of the student", "flow-matching loss", "critic_loss"),
+)
+
+
+def build_page(
+    summary: Mapping[str, JsonValue],
+    report: EvaluationReport,
+    clip: Clip,
+    served: Frames,
+    film: Path,
+    metrics: Mapping[str, Path],
+) -> str:
+    """Return the page of a run.
+
+    Args:
+        summary: the demo's summary.
+        report: the evaluation of this run's release.
+        clip: the recorded walk.
+        served: the frames that the server sent, as many as were recorded.
+        film: both beside each other, MP4.
+        metrics: a `metrics.json` for each trained artifact.
+    """
+    from worldloom.evaluate.config import TurningConfig
+    from worldloom.evaluate.film import contact_sheet
+    from worldloom.evaluate.presentation import trace_turn
+    from worldloom.evaluate.report_page import PageMedia, Strip, build_report_page
+
+    def strip(title: str, frames: Frames) -> Strip:
+        return Strip(title, contact_sheet([(title, frames)], columns=_STRIP_COLUMNS))
+
+    media = PageMedia(
+        film=film.read_bytes(),
+        film_caption=_CAPTION,
+        strips=[strip("served", served), strip("recorded", clip.frames)],
+        curves=_curves(metrics),
+        walk_trace=trace_turn(clip, served, TurningConfig()),
+    )
+    return build_report_page(summary, report, media)
+
+
+def _curves(metrics: Mapping[str, Path]) -> list[Curve]:
+    from worldloom.evaluate.page_charts import Chart, Series
+    from worldloom.evaluate.page_sections import Curve
+
+    curves = []
+    for artifact, title, y_label, key in _CURVES:
+        history = json.loads(metrics[artifact].read_text())["history"]
+        points = _points(history, key)
+        curves.append(Curve(title, Chart((Series(y_label, points),), "step", y_label)))
+    return curves
+
+
+def _points(history: Sequence[Mapping[str, float]], key: str) -> tuple[tuple[float, float], ...]:
+    return tuple((float(index + 1), float(row[key])) for index, row in enumerate(history))

@@ -17,6 +17,7 @@ from worldloom.errors import ConfigError
 DEFINITION = PipelineDefinition(
     "one", "nowhere", {"promote": "components.promotion.promote"}, {"champion": ""}
 )
+CODE = {"promote": "sha256:code"}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def test_a_preset_a_file_and_an_override_are_laid_over_each_other(tmp_path: Path
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"promote": {"alias": "challenger", "actor": "file"}}))
     values = merged({"promote": {"model_name": "tiny"}}, read_values(DEFINITION, path))
-    configs = resolve_configs(DEFINITION, values, ["promote.actor=me"], tmp_path)
+    configs = resolve_configs(DEFINITION, values, ["promote.actor=me"], code=CODE, cache=tmp_path)
     assert configs["promote"] == {
         "model_name": "tiny",
         "alias": "challenger",
@@ -50,16 +51,16 @@ def test_objects_within_objects_are_merged() -> None:
 def test_a_resolved_config_is_kept_and_needs_no_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = resolve_configs(DEFINITION, {}, ["promote.actor=me"], tmp_path)
+    first = resolve_configs(DEFINITION, {}, ["promote.actor=me"], code=CODE, cache=tmp_path)
 
     def refuse(_: str) -> type[Config]:
         message = "imported"
         raise AssertionError(message)
 
     monkeypatch.setattr(pipelines.config, "_config_class", refuse)
-    assert resolve_configs(DEFINITION, {}, ["promote.actor=me"], tmp_path) == first
+    assert resolve_configs(DEFINITION, {}, ["promote.actor=me"], code=CODE, cache=tmp_path) == first
     with pytest.raises(AssertionError, match="imported"):
-        resolve_configs(DEFINITION, {}, ["promote.actor=you"], tmp_path)
+        resolve_configs(DEFINITION, {}, ["promote.actor=you"], code=CODE, cache=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_a_resolved_config_is_kept_and_needs_no_class(
 )
 def test_a_mistake_is_named(override: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        resolve_configs(DEFINITION, {}, [override], tmp_path)
+        resolve_configs(DEFINITION, {}, [override], code=CODE, cache=tmp_path)
 
 
 def test_files_that_are_no_settings_are_refused(tmp_path: Path) -> None:

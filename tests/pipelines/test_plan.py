@@ -9,13 +9,11 @@ import pytest
 
 from components.code_digest import code_files, digest_of_files
 from components.step_record import StepRecord, step_key, write_step_record
-from pipelines.definition import PipelineDefinition
 from pipelines.ir import PipelineSpec, parse_ir
 from pipelines.plan import RunPlan, make_plan
 from worldloom.store import FolderStore
 
 ENTRIES = {"first": "worldloom.errors", "second": "worldloom.log", "third": "worldloom.errors"}
-DEFINITION = PipelineDefinition("chain", "nowhere", ENTRIES, {"champion": ""})
 
 
 def _task(name: str, parents: dict[str, dict]) -> dict:
@@ -61,6 +59,7 @@ class World:
         self.root = root
         self.store = FolderStore(root / "store")
         self.spec = spec
+        self.code = {name: code_files(entry) for name, entry in ENTRIES.items()}
         self.configs: dict[str, dict] = {name: {"learner": {"rate": 1}} for name in ENTRIES}
 
     def put(self, text: str) -> str:
@@ -97,7 +96,7 @@ class World:
     def plan(self, **arguments: str) -> RunPlan:
         values = {f"{name}_config": json.dumps(c) for name, c in self.configs.items()}
         values |= {f"{name}_code": "" for name in ENTRIES}
-        return make_plan(DEFINITION, self.spec, values | arguments, self.store)
+        return make_plan(self.spec, values | arguments, self.code, self.store)
 
 
 @pytest.fixture
@@ -132,15 +131,9 @@ def test_a_changed_setting_is_named_and_those_after_it_are_undecided(world: Worl
     ]
 
 
-def test_a_changed_source_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_source_is_named(world: World) -> None:
     world.finish_all()
-    original = code_files
-
-    def changed(entry: str) -> dict[str, str]:
-        files = original(entry)
-        return {**files, "worldloom/log.py": "0" * 64} if entry == "worldloom.log" else files
-
-    monkeypatch.setattr("pipelines.plan.code_files", changed)
+    world.code["second"] = {**world.code["second"], "worldloom/log.py": "0" * 64}
     told = _told(world.plan())
     assert told[0][1] == "reuse"
     assert told[1] == ("second", "run", "code changed: worldloom/log.py")

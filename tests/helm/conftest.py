@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,18 @@ def smallest_values() -> dict[str, Any]:
 def render_all(chart: helm_python.Chart) -> Callable[..., dict[str, list[Manifest]]]:
     """Return the manifests of every template, by its file's name."""
 
+    texts: dict[str, dict[str, str]] = {}
+
     def render(
         values: Mapping[str, Any] | None = None, *, name: str = "demo"
     ) -> dict[str, list[Manifest]]:
-        texts = chart.render(merged(SMALLEST, values or {}), name=name, namespace="worlds")
+        key = json.dumps([name, values or {}])
+        if key not in texts:
+            given = merged(SMALLEST, values or {})
+            texts[key] = chart.render(given, name=name, namespace="worlds")
         return {
-            Path(path).name: [found for found in yaml.safe_load_all(text) if found]
-            for path, text in texts.items()
+            Path(path).name: [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
+            for path, text in texts[key].items()
             if path.endswith(".yaml")
         }
 

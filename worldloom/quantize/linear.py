@@ -7,7 +7,8 @@ per token, scale absmax / 127, computed at each call. The integer sums are exact
 which layers of a model are worth it.
 
 torchao's dynamic INT8 computes the same; it is not used because its tensor subclass does not go
-into plain safetensors, and its cost per call exceeds these layers' own at up to some hundred tokens.
+into plain safetensors, and its cost per call exceeds these layers' own at up to some hundred
+tokens.
 
 Letters: M tokens, K input features, N output features.
 """

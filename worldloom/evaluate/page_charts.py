@@ -13,7 +13,7 @@ from html import escape
 
 Point = tuple[float, float]
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 14, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 28, 34
 _TARGET_TICKS = 5
 
 

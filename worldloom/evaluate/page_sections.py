@@ -5,10 +5,12 @@ Everything that comes from outside is escaped here. It does not know where value
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from worldloom.config import JsonValue
 from worldloom.evaluate.film import png_bytes
@@ -133,7 +135,15 @@ def turn_curve(trace: ControlTrace, title: str) -> Curve:
     """Return the chart of turn asked and turn seen."""
 
     def points(values: Sequence[float]) -> tuple[tuple[float, float], ...]:
-        return tuple((float(f), float(v)) for f, v in zip(trace.frames, values, strict=True))
+        found: list[tuple[float, float]] = []
+        for frame, value in zip(trace.frames, values, strict=True):
+            if found and frame - found[-1][0] > stride:
+                found.append((float(frame), math.nan))  # a stretch without pairs: lift the pen
+            found.append((float(frame), float(value)))
+        return tuple(found)
+
+    steps = [later - frame for frame, later in pairwise(trace.frames)]
+    stride = min(steps, default=1)
 
     series = (
         Series("asked", points(trace.asked), "asked"),

@@ -64,6 +64,7 @@ svg { display: block; width: 100%; height: auto; }
 svg .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; stroke-linecap: round; }
 svg .model, svg .span { stroke: var(--model); } svg .truth { stroke: var(--truth); }
 svg .asked { stroke: var(--asked); } svg .line.asked { stroke-width: 5; opacity: .55; }
+svg .line.truth { stroke-width: 4; opacity: .75; }
 svg .dot { stroke: none; } svg .dot.model, svg .mean { fill: var(--model); }
 svg .dot.truth { fill: var(--truth); } svg .dot.asked { fill: var(--asked); }
 svg .grid, svg .rail { stroke: var(--rule); stroke-width: 1; }

@@ -47,9 +47,11 @@ def _control(traces: Sequence[ControlTrace]) -> Figure:
     figure = Figure(figsize=(6.4, 1.0 + 2.2 * max(1, len(traces))), layout="constrained")
     for index, trace in enumerate(traces):
         axes = figure.add_subplot(len(traces), 1, index + 1)
-        axes.plot(trace.frames, trace.asked, color=ASKED_COLOUR, linewidth=3, label="asked")
-        axes.plot(trace.frames, trace.ground_truth, color=TRUTH_COLOUR, label="seen, recording")
-        axes.plot(trace.frames, trace.model, color=MODEL_COLOUR, label="seen, model")
+        axes.plot(trace.frames, trace.asked, "_", color=ASKED_COLOUR, markersize=9, label="asked")
+        axes.plot(
+            trace.frames, trace.ground_truth, ".", color=TRUTH_COLOUR, label="seen, recording"
+        )
+        axes.plot(trace.frames, trace.model, ".", color=MODEL_COLOUR, label="seen, model")
         axes.axhline(0, color=ASKED_COLOUR, linewidth=0.5)
         axes.set(xlabel="frame", ylabel="degrees a frame", title=trace.clip_id)
         axes.legend(frameon=False, ncols=3)

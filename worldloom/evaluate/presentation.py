@@ -19,7 +19,8 @@ from worldloom.evaluate.report import CONTACT_SHEET_FILE, FILM_FILE, ControlTrac
 from worldloom.evaluate.suite import Rollout
 from worldloom.evaluate.video_quality import Frames
 
-_TRACE_STRIDE = 2
+TRACE_STRIDE = 2
+SIDE_KEYS = slice(2, 4)
 
 
 def first_of_each_source(rollouts: Sequence[Rollout]) -> list[Rollout]:
@@ -31,9 +32,16 @@ def first_of_each_source(rollouts: Sequence[Rollout]) -> list[Rollout]:
 
 
 def trace_turn(clip: Clip, frames: Frames, config: TurningConfig) -> ControlTrace:
-    """Return the turn asked and seen at every second of the frames made for a clip."""
+    """Return the turn asked and seen at every second of the frames made for a clip.
+
+    Pairs across which the player sidesteps are left out: two images alone cannot tell a slide
+    along a wall from a turn.
+    """
     gap = config.frame_gap
-    firsts = np.arange(0, len(frames) - gap, _TRACE_STRIDE)
+    slides = clip.keyboard[:, SIDE_KEYS].any(axis=1)
+    every = range(0, len(frames) - gap, TRACE_STRIDE)
+    kept = [first for first in every if not slides[first + 1 : first + gap + 1].any()]
+    firsts = np.array(kept, dtype=np.int64)
     yaws = np.unwrap([yaw_pitch(pose)[0] for pose in clip.poses_c2w.astype(np.float64)])
     estimator = YawEstimator(
         config.estimator,

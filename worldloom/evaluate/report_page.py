@@ -186,14 +186,15 @@ def _gate(report: EvaluationReport) -> str:
 
 def _control(report: EvaluationReport, media: PageMedia) -> str:
     curves = []
-    if media.walk_trace is not None:
+    if media.walk_trace is not None and media.walk_trace.frames:
         curves.append(parts.turn_curve(media.walk_trace, "The walk above"))
-    curves += [parts.turn_curve(trace, trace.clip_id) for trace in report.traces]
+    curves += [parts.turn_curve(trace, trace.clip_id) for trace in report.traces if trace.frames]
     if not curves:
         return ""
     text = (
         "Turning as it was asked for, and as it is read from pairs of images alone; the same"
-        " reading of the recording shows how far that can be trusted."
+        " reading of the recording shows how far that can be trusted. Stretches of sidestepping are"
+        " left out: two images cannot tell a slide along a wall from a turn."
     )
     return parts.section("Does it obey?", text, parts.charts(curves))
 

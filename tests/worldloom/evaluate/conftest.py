@@ -17,11 +17,12 @@ MIN_TURNING_FRAMES = 20
 
 
 def turning_clip(trajectory: Trajectory, first_seed: int) -> Clip:
-    """The first clip of a kind whose camera turns for a good part of it."""
+    """The first clip of a kind whose camera turns, left at least as long as right."""
     config = ProceduralConfig(supersample=1)
     for seed in range(first_seed, first_seed + 32):
         clip = capture_clip(config, seed=seed, split="test", num_frames=49, trajectory=trajectory)
-        if (abs(clip.mouse[:, 1]) >= 0.1).sum() >= MIN_TURNING_FRAMES:
+        yaw = clip.mouse[:, 1]
+        if (abs(yaw) >= 0.1).sum() >= MIN_TURNING_FRAMES and yaw.sum() <= 1e-6:
             return clip
     raise AssertionError(trajectory)
 

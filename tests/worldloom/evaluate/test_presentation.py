@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import av
 import numpy as np
 import pytest
@@ -29,6 +31,14 @@ def test_trace_of_the_recording_follows_what_was_asked(rollouts):
     assert np.abs(asked).min() > 3
     assert np.median(np.abs(np.array(trace.model) - asked)) <= 0.5
     assert trace.model == trace.ground_truth
+
+
+def test_pairs_across_a_sidestep_are_left_out(rollouts):
+    keyboard = np.zeros_like(rollouts[2].clip.keyboard)
+    keyboard[10, 2] = 1
+    clip = dataclasses.replace(rollouts[2].clip, keyboard=keyboard)
+    trace = trace_turn(clip, rollouts[2].frames, TurningConfig())
+    assert trace.frames == (0, 2, 4, 10, 12, 14, 16, 18, 20)
 
 
 def test_film_and_sheet_are_written(rollouts, tmp_path):

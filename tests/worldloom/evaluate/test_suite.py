@@ -47,7 +47,7 @@ def test_blurred_truth_is_near_truth_everywhere(rollouts):
 
 def test_a_release_that_ignores_its_player_fails_control(rollouts):
     found = figures(rollouts["deaf"])
-    assert found["yaw_sign_accuracy"].mean < 0.7
+    assert found["yaw_sign_accuracy"].mean < 0.5
     assert found["left_right_divergence"].mean < 3 * found["noise_divergence"].mean
     assert found["yaw_sign_accuracy_ground_truth"].mean >= 0.95
 

@@ -14,9 +14,14 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
     "demo": {
         "train_transformer": {
             "objective": {"batch_clips": 8},
-            "trainer": {"num_steps": 60},
+            "trainer": {
+                "num_steps": 100,
+                "learner": {"learning_rate": 6e-5, "ema_decay": 0.99},
+            },
         },
-        "distil_student": {"distillation": {"num_steps": 24, "num_threads": 2}},
+        "distil_student": {
+            "distillation": {"num_steps": 24, "num_threads": 2, "regression_weight": 0.5}
+        },
     },
     "smallest": {
         "ingest": {

@@ -50,9 +50,7 @@ def run(context: StepContext[DistilStudentStepConfig]) -> Mapping[str, str]:
     student.load_state_dict(state)
     after = run_.rollout_error(student.eval(), config.measured_segments)
     folder = context.fresh_folder("student")
-    save_model(
-        folder, student, sampler=config.distillation.sampler, retrieval=known.retrieval
-    )
+    save_model(folder, student, sampler=config.distillation.sampler, retrieval=known.retrieval)
     metrics = {
         "rollout_error_before": before,
         "rollout_error_after": after,

@@ -73,7 +73,9 @@ class VAEObjective:
     def evaluate(self) -> Mapping[str, float]:
         """Return the PSNR of held-out windows in decibels."""
         device = self._device()
-        decoded = [self.vae.decode(self.vae.encode(w.to(device))) for w in torch.split(self._held_out, 4)]
+        decoded = [
+            self.vae.decode(self.vae.encode(w.to(device))) for w in torch.split(self._held_out, 4)
+        ]
         return {"psnr_db": psnr_db(torch.cat(decoded).cpu(), self._held_out)}
 
     def _device(self) -> torch.device:

@@ -203,12 +203,12 @@ def _not_worse(name: str, difference: Interval, margin: float) -> Bar:
     sign = -1 if FIGURES[name].higher_is_better is False else 1
     best = max(sign * difference.low, sign * difference.high)
     is_met = best >= -margin
-    word = "not worse than" if is_met else "worse than"
+    word = "not surely worse" if is_met else "surely worse"
     unit = f" {FIGURES[name].unit}" if FIGURES[name].unit else ""
     sentence = (
-        f"{name} is {word} the champion's by {difference.mean:+.3f}{unit}"
-        f" [{difference.low:+.3f}, {difference.high:+.3f}], margin {margin:g},"
-        f" over {difference.num_clips} paired clips"
+        f"{name} differs from the champion's by {difference.mean:+.3f}{unit}"
+        f" [{difference.low:+.3f}, {difference.high:+.3f}] over {difference.num_clips} paired"
+        f" clips: {word}, margin {margin:g}"
     )
     return Bar(
         name=f"{name}_against_champion",

@@ -86,7 +86,7 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { text-align: left; font-weight: 600; color: var(--soft); font-size: 12.5px; }
 th, td { padding: 8px 10px 8px 0; border-bottom: 1px solid var(--rule); vertical-align: middle; }
 tr:last-child td { border-bottom: 0; } td.number, th.number { text-align: right; }
-.checks { list-style: none; margin: 0; padding: 0; }
+.checks { list-style: none; margin: 0; padding: 8px 22px; }
 .checks li { display: flex; gap: 12px; padding: 8px 0; border-top: 1px solid var(--rule); }
 .checks li:first-child { border-top: 0; }
 .mark { flex: none; width: 1.3em; font-weight: 700; text-align: center; }

@@ -63,7 +63,7 @@ def test_the_gate_tells_them_apart(rollouts):
     assert {"obeys_turns", "left_is_not_right"} <= {b.name for b in refused.bars if not b.is_met}
     against = judge(deaf, obedient, None, gate=gate, bootstrap=BOOTSTRAP)
     assert against.verdict == "refuse"
-    assert any("yaw_sign_accuracy is worse" in reason for reason in against.reasons)
+    assert any(reason.startswith("yaw_sign_accuracy differs") for reason in against.reasons)
 
 
 def test_frames_follow_the_recorded_poses(rollouts, clips):

@@ -60,6 +60,7 @@ NOUNS: Mapping[str, Noun] = {
     "play": Noun("cli.play", "Send actions to a server and keep its frames."),
     "demo": Noun("cli.demo", "Go the whole path once, from captured worlds to served frames."),
     "doctor": Noun("cli.doctor", "Check this machine, and say how to mend what is missing."),
+    "chaos": Noun("cli.chaos", "Break things on purpose and compare what comes of it."),
     "bench": Noun("cli.bench", "Measure, and write the figures down."),
 }
 

@@ -1,0 +1,244 @@
+"""`worldloom chaos`: things are broken on purpose, and what comes of it is compared.
+
+`pipeline` kills tasks of a real run and looks whether resumed runs end in the same digests. The
+work is in `pipelines.kill_drill`; this module prepares homes, asks and tells.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.output import Output, OutputOption, Row, emit_fields, emit_rows, say, say_next
+
+if TYPE_CHECKING:
+    from pipelines.kill_drill import Finding
+    from pipelines.local import PreparedRun
+
+app = typer.Typer(
+    help="Break things on purpose and compare what comes of it.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+_DIFFERENT_EXIT_CODE = 1
+# Another run's server and store must see nothing of this.
+_FOREIGN_VARIABLES = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_RUN_ID",
+    "WORLDLOOM_STORE",
+)
+_MACHINE_KEYS = ("machine", "cpu_count", "threads", "python", "torch", "numpy")
+
+
+@app.callback()
+def _group() -> None:
+    """Break things on purpose and compare what comes of it."""
+
+
+@app.command("pipeline")
+def pipeline(
+    preset: Annotated[str, typer.Option(help="Settings: smallest or demo.")] = "smallest",
+    tasks: Annotated[
+        str, typer.Option(help="Tasks to kill, parted by commas; by default every one.")
+    ] = "",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="task.dotted.path=value, over everything.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the moments at which tasks are killed.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file for the results; a page is written beside it.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Kill each task of a run by SIGKILL, resume, and compare digests with an undisturbed run.
+
+    Leave the sources alone meanwhile: a step refuses code that changes during its run.
+    """
+    say("do not edit the sources until this ends: steps refuse code that changes", output)
+    with _two_homes() as (quiet, disturbed):
+        first = _prepared(quiet, preset, set_ or [])
+        chosen = choose_tasks(tasks, [planned.task for planned in first.plan.tasks])
+        second = _prepared(disturbed, preset, set_ or [])
+        results = _compare(first, second, chosen, seed=seed, output=output)
+        is_good = bool(results["is_good"])
+        if is_good:
+            for home in (quiet, disturbed):
+                shutil.rmtree(home)
+    results = {"preset": preset, "set": list(set_ or []), "seed": seed, **results}
+    if out is not None:
+        write_results(out, results)
+    _answer(results, output)
+    if not is_good:
+        typer.echo(f"worldloom: not every task survived; the runs are in {quiet.parent}", err=True)
+        raise typer.Exit(_DIFFERENT_EXIT_CODE)
+
+
+def choose_tasks(named: str, known: Sequence[str]) -> list[str]:
+    """Return the tasks to kill in the order in which they run.
+
+    Raises:
+        ConfigError: for a name that the pipeline does not have.
+    """
+    from worldloom.errors import ConfigError
+
+    names = [name.strip() for name in named.split(",") if name.strip()]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        message = f"task {unknown[0]!r}: the pipeline has {', '.join(known)}"
+        raise ConfigError(message)
+    return [task for task in known if not names or task in names]
+
+
+def rows_of(findings: Sequence[Finding], chosen: Sequence[str]) -> list[dict[str, object]]:
+    """Return one row a task, with its judgement."""
+    return [
+        {**asdict(finding), "is_good": finding.is_good(was_to_be_killed=finding.task in chosen)}
+        for finding in findings
+    ]
+
+
+def write_results(path: Path, results: Mapping[str, object]) -> None:
+    """Write the results as JSON, and as a page beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    path.with_suffix(".md").write_text(page_of(results))
+
+
+def page_of(results: Mapping[str, object]) -> str:
+    """Return the results as a page."""
+    settings = "".join(f" --set {setting}" for setting in _texts(results["set"]))
+    machine = results["machine"]
+    told = "unknown"
+    if isinstance(machine, dict):
+        told = ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
+    lines = [
+        "# Every task killed once",
+        "",
+        "Each task's process was ended by SIGKILL after its step had begun, at a moment drawn by a",
+        "seeded generator, and the run resumed. The outputs are those of an undisturbed run.",
+        "",
+        f"`worldloom chaos pipeline --preset {results['preset']} --seed {results['seed']}"
+        f"{settings}`",
+        "",
+        f"Machine: {told}.",
+        "",
+        "| task | usual s | killed after s | resumed | went on | orphans | digests equal |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in table_rows(results):
+        cells = ["-" if value is None else _cell(value) for value in row.values()]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def table_rows(results: Mapping[str, object]) -> list[Row]:
+    """Return what a table shows of each task."""
+    columns = (
+        "task", "usual_seconds", "killed_after_seconds", "resumed", "went_on", "orphans",
+        "digests_equal",
+    )  # fmt: skip
+    rows = results["tasks"]
+    assert isinstance(rows, list)
+    return [{name: row[name] for name in columns} for row in rows]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+@contextmanager
+def _two_homes() -> Iterator[tuple[Path, Path]]:
+    """Give two fresh folders for state; the caller removes them when nothing is to be seen."""
+    for name in _FOREIGN_VARIABLES:
+        os.environ.pop(name, None)
+    folder = Path(tempfile.mkdtemp(prefix="worldloom-chaos-"))
+    homes = (folder / "undisturbed", folder / "disturbed")
+    for home in homes:
+        home.mkdir()
+    yield homes
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _prepared(home: Path, preset: str, overrides: list[str]) -> PreparedRun:
+    from cli.pipeline_requests import starter_folder
+    from pipelines.local import RunRequest, prepare_run
+
+    return prepare_run(
+        RunRequest(
+            home=home,
+            store=str(home / "store"),
+            preset=preset,
+            overrides=tuple(overrides),
+            starter=starter_folder(from_scratch=False),
+        )
+    )
+
+
+def _compare(
+    first: PreparedRun,
+    second: PreparedRun,
+    chosen: Sequence[str],
+    *,
+    seed: int,
+    output: Output,
+) -> dict[str, object]:
+    """Run the first undisturbed and the second disturbed, and lay them side by side."""
+    from components.step_record import read_latest_record
+    from pipelines.kill_drill import LocalRuns, draw_moments, findings, run_drill
+    from services.tracking_server import TrackingServer
+    from worldloom.errors import MachineError
+
+    quiet = LocalRuns(first)
+    with TrackingServer(first.request.home):
+        folder = quiet.start()
+        say(f"undisturbed run: {folder}", output)
+        result = quiet.wait(folder)
+    if result.state != "done":
+        message = f"the undisturbed run {result.state}: {result.message}; see {folder}"
+        raise MachineError(message)
+    statuses = quiet.statuses(folder)
+    records = {task: read_latest_record(first.store, task) for task in statuses}
+    usual = {task: record.seconds for task, record in records.items() if record is not None}
+    say("undisturbed: " + ", ".join(f"{task} {s:.1f} s" for task, s in usual.items()), output)
+    runs = LocalRuns(second)
+    moments = draw_moments(usual, chosen, random.Random(seed))
+    with TrackingServer(second.request.home):  # every resumed run uses it again
+        drill = run_drill(runs, moments, tell=lambda text: say(text, output))
+    found = findings(runs, drill, {task: status.outputs for task, status in statuses.items()})
+    provenances = [record.provenance for record in records.values() if record is not None]
+    rows = [{"usual_seconds": usual[str(row["task"])], **row} for row in rows_of(found, chosen)]
+    return {
+        "machine": {name: provenances[0].get(name) for name in _MACHINE_KEYS},
+        "killed": list(chosen),
+        "tasks": [row | {"outputs": statuses[str(row["task"])].outputs} for row in rows],
+        "is_good": all(row["is_good"] for row in rows),
+    }
+
+
+def _answer(results: Mapping[str, object], output: Output) -> None:
+    next_command = "worldloom pipeline explain"
+    if output is Output.JSON:
+        emit_fields(results, output, next_command=next_command)
+        return
+    emit_rows(table_rows(results), output)
+    say_next(next_command, output)

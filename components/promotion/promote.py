@@ -1,7 +1,8 @@
 """The step `promote`: a release becomes champion if its report says that it may.
 
 A gate that refused is no failure of the step: nothing moves, and the outputs name the incumbent
-and the reasons. It does not know how the guard works.
+and the reasons. A step that was killed after the champion had moved says so when it goes on, as if
+it had not been killed. It does not know how the guard works.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from components.promotion.config import PromoteStepConfig
 from components.provenance import source_commit
 from components.runtime import Step
 from components.tracking import open_client
+from services.registry import current_champion
 from services.registry.mlflow_models import MlflowModels
-from services.registry.promotion import Guard
+from services.registry.promotion import Decision, Guard, Outcome
 from worldloom.errors import TrackingError
 from worldloom.log import log_event
 
@@ -48,14 +50,36 @@ def run(context: StepContext[PromoteStepConfig]) -> Mapping[str, str]:
         alias=config.alias,
         lease_seconds=config.lease_seconds,
     )
-    outcome = guard.promote(
-        context.parents["release"], context.parents["report"], commit=source_commit() or ""
-    )
+    release = context.parents["release"]
+    incumbent = incumbent_at_first(context)
+    outcome = guard.promote(release, context.parents["report"], commit=source_commit() or "")
+    decision = whole_decision(outcome, release, incumbent)
     log_event(logger, "promotion_decided", **outcome.model_dump(mode="json"))
-    context.tracker.log_params({"decision": outcome.decision, "model_version": outcome.version})
+    context.tracker.log_params({"decision": decision, "model_version": outcome.version})
     return {
         "model_version": outcome.version,
         "champion": outcome.release,
-        "decision": outcome.decision,
+        "decision": decision,
         "reasons": "\n".join(outcome.reasons),
     }
+
+
+def incumbent_at_first(context: StepContext[PromoteStepConfig]) -> str:
+    """Return the release that was champion when this step first began, empty text for none.
+
+    A killed run of it may have moved the champion since.
+    """
+    path = context.scratch / "incumbent.txt"
+    if not path.exists():
+        champion = current_champion(context.store, context.config.model_name)
+        draft = path.with_name(f".{path.name}")
+        draft.write_text(champion.release if champion else "")
+        draft.replace(path)
+    return path.read_text()
+
+
+def whole_decision(outcome: Outcome, release: str, incumbent: str) -> Decision:
+    """Return what the step did, with what a killed run of it had done."""
+    if outcome.decision == "already-champion" and incumbent != release:
+        return "promoted"
+    return outcome.decision

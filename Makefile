@@ -48,5 +48,5 @@ lock: env ## resolve pyproject.toml and the images' lists again into requirement
 	    --constraint requirements/lock.txt --python-version 3.12 -o requirements/$$image.txt; done
 
 clean: ## remove what running made (not the environment)
-	@rm -rf out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf out _vizdoom _vizdoom.ini .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find $(CODE) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -179,6 +179,19 @@ def _two_homes() -> Iterator[tuple[Path, Path]]:
         folder.rmdir()
 
 
+@contextmanager
+def _runs_end_with_this(home: Path) -> Iterator[None]:
+    """Leave no run of this home behind, however this command ends."""
+    from pipelines.local import cancel_run
+    from pipelines.run_record import list_runs
+
+    try:
+        yield
+    finally:
+        for folder in list_runs(home):
+            cancel_run(folder)
+
+
 def _prepared(home: Path, preset: str, overrides: list[str]) -> PreparedRun:
     from cli.pipeline_requests import starter_folder
     from pipelines.local import RunRequest, prepare_run
@@ -209,7 +222,7 @@ def _compare(
     from worldloom.errors import MachineError
 
     quiet = LocalRuns(first)
-    with TrackingServer(first.request.home):
+    with TrackingServer(first.request.home), _runs_end_with_this(first.request.home):
         folder = quiet.start()
         say(f"undisturbed run: {folder}", output)
         result = quiet.wait(folder)
@@ -222,7 +235,8 @@ def _compare(
     say("undisturbed: " + ", ".join(f"{task} {s:.1f} s" for task, s in usual.items()), output)
     runs = LocalRuns(second)
     moments = draw_moments(usual, chosen, random.Random(seed))
-    with TrackingServer(second.request.home):  # every resumed run uses it again
+    home = second.request.home
+    with TrackingServer(home), _runs_end_with_this(home):  # resumed runs use one server
         drill = run_drill(runs, moments, tell=lambda text: say(text, output))
     found = findings(runs, drill, {task: status.outputs for task, status in statuses.items()})
     provenances = [record.provenance for record in records.values() if record is not None]

@@ -31,6 +31,7 @@ class FakeRuns:
         self.loses_work_of = loses_work_of
         self.differs_after_kill = differs_after_kill
         self.breaks = False
+        self.forgets = False
 
     def start(self) -> Path:
         folder = Path(f"run{len(self.started)}")
@@ -50,7 +51,7 @@ class FakeRuns:
 
     def has_said(self, folder: Path, task: str, event: str) -> bool:
         if event == "step_resumes":
-            return task in self.killed
+            return task in self.killed and not self.forgets
         return self.statuses(folder)[task].state in {"running", "done"}
 
     def kill(self, pid: int) -> int:
@@ -151,6 +152,15 @@ def test_other_digests_are_named() -> None:
 def test_finished_work_that_is_done_again_is_no_resuming() -> None:
     found = drilled(FakeRuns(loses_work_of="ingest"), {"train": 5.0})
     assert found["train"].resumed is False
+    assert not found["train"].is_good(was_to_be_killed=True)
+
+
+def test_a_step_that_begins_from_nothing_again_has_not_gone_on() -> None:
+    runs = FakeRuns()
+    runs.forgets = True
+    found = drilled(runs, {"train": 5.0})
+    assert found["train"].resumed
+    assert found["train"].went_on is False
     assert not found["train"].is_good(was_to_be_killed=True)
 
 

@@ -11,22 +11,34 @@ stamp=.venv/.installed
 fail() { echo "error: $1" >&2; exit 9; }
 
 command -v "$python" >/dev/null 2>&1 || fail "$python: not found, expected Python 3.11 or 3.12"
-version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') ||
+    fail "$python does not run, expected Python 3.11 or 3.12"
 case "$version" in
     3.11 | 3.12) ;;
     *) fail "$python is Python $version, expected 3.11 or 3.12 (make demo PYTHON=python3.12)" ;;
 esac
 
 wanted="$version $(cksum <"$lock") $(pwd)"
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+installed=""
+if [ -f "$stamp" ]; then
+    installed=$(cat "$stamp")
+fi
+if [ "$installed" = "$wanted" ]; then
     exit 0
 fi
+# What another Python made, or what was moved, is made anew; another lock changes what is there.
+case "$installed" in
+    "$version "*" $(pwd)") existing=--allow-existing ;;
+    *) existing=--clear ;;
+esac
 
 echo "installing the environment into .venv (about 7 GB, once)" >&2
-"$python" -m venv .boot || fail "$python -m venv failed; on Debian install python3-venv"
+rm -f "$stamp"
+"$python" -m venv --clear .boot || fail "$python -m venv failed; on Debian install python3-venv"
 .boot/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt ||
     fail "uv cannot be installed; the first installation needs a package index"
-.boot/bin/python -m uv venv --quiet --allow-existing --python "$(command -v "$python")" .venv
+.boot/bin/python -m uv venv --quiet "$existing" --python "$(command -v "$python")" .venv ||
+    fail ".venv cannot be made with $python"
 .boot/bin/python -m uv pip sync --python .venv/bin/python --require-hashes "$lock" ||
     fail "the locked packages cannot be installed; run it again when the package index answers"
 

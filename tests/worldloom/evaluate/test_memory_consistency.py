@@ -37,6 +37,10 @@ def test_a_full_turn_comes_back_and_half_a_turn_does_not():
     assert find_revisits(poses_of(np.array([0.0] + [0.2] * 121)), CONFIG)
 
 
+def test_what_was_seen_within_the_window_is_no_revisit():
+    assert find_revisits(poses_of(np.array([0.0] + [0.2] * 10 + [-0.2] * 10)), CONFIG) == []
+
+
 def test_standing_still_is_no_revisit():
     assert find_revisits(poses_of(np.zeros(90)), CONFIG) == []
 

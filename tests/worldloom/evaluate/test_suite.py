@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from walkers import ObedientRelease
 
-from worldloom.camera import yaw_pitch
+from worldloom.camera import pose_matrix, yaw_pitch
 from worldloom.errors import DataError
 from worldloom.evaluate.config import SuiteConfig
 from worldloom.evaluate.gates import GateConfig, judge
@@ -119,9 +121,13 @@ def test_clips_are_chosen_from_every_source_and_path(clips):
 
 
 def test_a_session_starts_at_the_origin_with_the_recorded_pitch(clips):
-    for clip in clips:
+    looks_up = clips[0].poses_c2w.copy()
+    looks_up[:, :3, :3] = pose_matrix(np.zeros(3), 0.7, 0.2)[:3, :3]
+    for clip in [*clips, dataclasses.replace(clips[0], poses_c2w=looks_up)]:
         poses = session_poses(clip)
         yaw, pitch = yaw_pitch(poses[0])
+        turned = [yaw_pitch(pose)[0] for pose in clip.poses_c2w[[0, 3]].astype(float)]
+        assert np.sin(yaw_pitch(poses[3])[0] - turned[1] + turned[0]) == pytest.approx(0, abs=1e-6)
         assert np.abs(poses[0, :3, 3]).max() < 1e-6
         assert yaw == pytest.approx(0, abs=1e-6)
         assert pitch == pytest.approx(yaw_pitch(clip.poses_c2w[0].astype(float))[1], abs=1e-6)

@@ -1,0 +1,91 @@
+"""The demo's summary: the walk is measured against its recording, the answer names what is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cli import demo_summary
+from cli.demo_summary import write_demo
+from cli.demo_walk import PlayedWalk, RecordedWalk
+from worldloom.actions import Actions
+from worldloom.errors import ServingError
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class RecordedFrames:
+    frames: Frames
+
+
+@dataclass(frozen=True)
+class SentFrame:
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class SentWalk:
+    start_image_jpeg: bytes
+    frames: tuple[SentFrame, ...]
+
+
+def some_frames(count: int) -> Frames:
+    return np.random.default_rng(2).integers(0, 255, (count, 16, 16, 3), dtype=np.uint8)
+
+
+def sent(frames: Frames) -> SentWalk:
+    first, *others = (cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames)
+    return SentWalk(first, tuple(SentFrame(jpeg) for jpeg in others))
+
+
+def test_a_walk_with_a_frame_lost_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    truth = some_frames(13)
+    walk = RecordedWalk(RecordedFrames(truth), Actions.still(12), tmp_path / "actions.json")
+    played = PlayedWalk(sent(truth[:-1]), None, "127.0.0.1:1", 1.0)
+    with pytest.raises(ServingError, match=r"sent \[12, 16, 16, 3\] frames, expected \[13, 16,"):
+        write_demo(tmp_path, tmp_path / "run", walk, played, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_walk_that_is_the_recording_beats_standing_still() -> None:
+    truth = some_frames(5)
+    near = np.clip(truth.astype(int) + 1, 0, 255).astype(np.uint8)
+    quality = demo_summary._walk_quality(near, truth)
+    assert quality["psnr_db"] == pytest.approx(20 * np.log10(255), abs=0.1)
+    still = demo_summary._walk_quality(np.repeat(truth[:1], 5, axis=0), truth)
+    assert still["psnr_db"] == still["copy_first_frame_psnr_db"]
+    assert quality["copy_first_frame_psnr_db"] == still["copy_first_frame_psnr_db"]
+
+
+def test_the_answer_names_the_files_and_the_figures(tmp_path: Path) -> None:
+    answer = demo_summary._answer(
+        tmp_path,
+        {
+            "control": {"yaw_sign_accuracy": 0.98765},
+            "verdict": "pass",
+            "model_name": "world",
+            "model_version": "3",
+            "frames": 240,
+            "first_frame_seconds": 0.12345,
+            "frames_per_second": 41.26,
+            "mlflow_command": "mlflow server",
+        },
+    )
+    assert answer == {
+        "page": str(tmp_path / "report.html"),
+        "film": str(tmp_path / "walk.mp4"),
+        "summary": str(tmp_path / "summary.json"),
+        "verdict": "pass",
+        "served": "world version 3",
+        "frames": 240,
+        "first_frame_seconds": 0.123,
+        "frames_per_second": 41.3,
+        "yaw_sign_accuracy": 0.988,
+        "mlflow": "mlflow server",
+    }

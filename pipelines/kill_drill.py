@@ -172,7 +172,7 @@ def _finding(
     before = runs.statuses(drill.folders[index])
     after = runs.statuses(drill.folders[index + 1])
     done = [name for name, status in before.items() if status.state == "done"]
-    kept = all(after[name].state == "done" and after[name].reused for name in done)
+    kept = all(after[name].reused is not False for name in done)  # None: not looked at yet
     found_its_own = runs.has_said(drill.folders[index + 1], task, _RESUMED_EVENT)
     return Finding(
         task=task,

@@ -91,7 +91,7 @@ class FakeRuns:
             statuses[task] = TaskStatus(
                 task=task,
                 state=state,  # type: ignore[arg-type]
-                reused=task in self.reused[folder],
+                reused=None if state == "waiting" else task in self.reused[folder],
                 pid=None if state == "waiting" else pid,
                 outputs={"artifact": text} if state == "done" else {},
             )

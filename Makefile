@@ -17,10 +17,11 @@ demo: env ## the whole path once: captured worlds to streamed frames, into out/d
 	@$(RUN) cli.main demo
 
 test: env ## unit, integration and end-to-end tests (under 10 minutes)
-	@$(PYTEST) tests
+	@OMP_NUM_THREADS=1 $(PYTEST) tests --ignore=tests/e2e -n 2 --dist loadfile
+	@$(PYTEST) tests/e2e
 
 test-unit: env ## unit tests alone (under 2 minutes)
-	@$(PYTEST) tests --ignore=tests/integration --ignore=tests/e2e
+	@OMP_NUM_THREADS=1 $(PYTEST) tests --ignore=tests/integration --ignore=tests/e2e -n 2 --dist loadfile
 
 check: env ## formatting, lint, types, import contracts, spelling
 	@$(RUN) ruff format --check $(CODE) tests

@@ -83,8 +83,9 @@ def read_actions(path: Path) -> Actions:
         message = f"action file {path}: found {found}, expected the keys keyboard and mouse"
         raise DataError(message)
     try:
-        keyboard = np.asarray(values["keyboard"], np.float32)
-        mouse = np.asarray(values["mouse"], np.float32)
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
+            keyboard = np.asarray(values["keyboard"], np.float32)
+            mouse = np.asarray(values["mouse"], np.float32)
     except (TypeError, ValueError) as error:
         message = f"action file {path}: rows of unequal length or not numbers ({error})"
         raise DataError(message) from error

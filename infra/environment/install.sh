@@ -49,4 +49,6 @@ bin=$(cd "$(dirname "$0")" && pwd)
 PYTHONPATH="$bin/../..${PYTHONPATH:+:$PYTHONPATH}" exec "$bin/python" -m cli.main "$@"
 LAUNCHER
 chmod +x .venv/bin/worldloom
+# So that the first command does not wait for its own sources to be compiled.
+.venv/bin/python -m compileall -q cli components pipelines services worldloom || true
 printf '%s' "$wanted" >"$stamp"

@@ -21,12 +21,13 @@ import psutil
 from components.task_status import LOG_FILE, TaskStatus, task_folder
 from pipelines.local import PreparedRun, prepare_run, resume_request, start_run, wait_for_run
 from pipelines.run_record import RunResult, run_state, task_statuses
+from services.processes import ProcessIdentity
 from worldloom.errors import MachineError
 
-_EARLIEST, _LATEST = 0.05, 0.75
+_EARLIEST, _LATEST = 0.25, 0.8
 _POLL_SECONDS = 0.02
 _BEGUN_EVENT, _RESUMED_EVENT = "step_started", "step_resumes"
-_SECONDS_TO_FALL = 20.0
+_SECONDS_TO_FALL = 60.0  # Ray's processes look for a vanished parent only now and then
 
 
 class Runs(Protocol):
@@ -47,8 +48,11 @@ class Runs(Protocol):
     def has_said(self, folder: Path, task: str, event: str) -> bool:
         """Tell whether a task's log names an event."""
 
-    def kill(self, pid: int) -> int:
-        """Kill one process; return how many processes it had started outlive it."""
+    def kill(self, pid: int) -> Sequence[ProcessIdentity]:
+        """Kill one process and return those that it had started."""
+
+    def count_alive(self, processes: Sequence[ProcessIdentity]) -> int:
+        """Tell how many of these processes do not end within a minute."""
 
     def wait(self, folder: Path) -> RunResult:
         """Wait for a run's end."""
@@ -67,12 +71,12 @@ class Blow:
     Attributes:
         task: which.
         killed_after_seconds: after its step's begin.
-        orphans: processes that it had started and that were still there a while later.
+        offspring: processes that it had started.
     """
 
     task: str
     killed_after_seconds: float
-    orphans: int
+    offspring: Sequence[ProcessIdentity] = ()
 
 
 @dataclass
@@ -95,7 +99,7 @@ class Finding:
         killed_after_seconds: after its step's begin; None if it was not killed.
         resumed: the next run finished it and took everything finished before from the store.
         went_on: its step found what the killed one had left, or a finished result.
-        orphans: processes that outlived it.
+        orphans: processes that it had started and that did not end by themselves.
         digests_equal: its outputs are those of the undisturbed run.
         differing: names of the outputs that are not.
     """
@@ -179,7 +183,7 @@ def _finding(
         killed_after_seconds=blow.killed_after_seconds,
         resumed=kept and after[task].state == "done",
         went_on=found_its_own or bool(after[task].reused),
-        orphans=blow.orphans,
+        orphans=runs.count_alive(blow.offspring),
         digests_equal=not differing,
         differing=differing,
     )
@@ -230,12 +234,21 @@ class LocalRuns:
         path = task_folder(folder, task) / LOG_FILE
         return path.is_file() and event.encode() in path.read_bytes()
 
-    def kill(self, pid: int) -> int:
-        """Kill one process; return how many processes it had started outlive it."""
+    def kill(self, pid: int) -> Sequence[ProcessIdentity]:
+        """Kill one process and return those that it had started."""
         offspring = psutil.Process(pid).children(recursive=True)
+        found = [ProcessIdentity.of(process.pid) for process in offspring]
         os.kill(pid, signal.SIGKILL)
-        _, alive = psutil.wait_procs(offspring, timeout=_SECONDS_TO_FALL)
-        return sum(process.status() != psutil.STATUS_ZOMBIE for process in alive)
+        return [identity for identity in found if identity is not None]
+
+    def count_alive(self, processes: Sequence[ProcessIdentity]) -> int:
+        """Tell how many of these processes do not end within a minute."""
+        deadline = self.now() + _SECONDS_TO_FALL
+        alive = list(processes)
+        while alive and self.now() < deadline:
+            alive = [identity for identity in alive if identity.is_alive()]
+            self.sleep(10 * _POLL_SECONDS)
+        return len(alive)
 
     def wait(self, folder: Path) -> RunResult:
         """Wait for a run's end."""

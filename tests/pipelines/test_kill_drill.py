@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from components.task_status import TaskStatus
 from pipelines.kill_drill import Finding, draw_moments, findings, run_drill
 from pipelines.run_record import RunResult
+from services.processes import ProcessIdentity
 from worldloom.errors import MachineError
 
 SECONDS = {"ingest": 4.0, "train": 10.0, "promote": 1.0}
@@ -54,7 +55,7 @@ class FakeRuns:
             return task in self.killed and not self.forgets
         return self.statuses(folder)[task].state in {"running", "done"}
 
-    def kill(self, pid: int) -> int:
+    def kill(self, pid: int) -> Sequence[ProcessIdentity]:
         (folder,) = [folder for folder in self.started if folder not in self.ended]
         statuses = self._now(folder)
         (task,) = [s.task for s in statuses.values() if s.pid == pid and s.state == "running"]
@@ -62,7 +63,10 @@ class FakeRuns:
         self.done |= {s.task for s in statuses.values() if s.state == "done"}
         failed = statuses[task].model_copy(update={"state": "failed"})
         self.ended[folder] = statuses | {task: failed}
-        return self.orphans
+        return [ProcessIdentity(pid + 1000 + index, 0.0) for index in range(self.orphans)]
+
+    def count_alive(self, processes: Sequence[ProcessIdentity]) -> int:
+        return len(processes)
 
     def wait(self, folder: Path) -> RunResult:
         if self.breaks:
@@ -90,7 +94,7 @@ class FakeRuns:
             text = f"sha256:{task}" + ("?" if task == self.differs_after_kill else "")
             statuses[task] = TaskStatus(
                 task=task,
-                state=state,  # type: ignore[arg-type]
+                state=state,
                 reused=None if state == "waiting" else task in self.reused[folder],
                 pid=None if state == "waiting" else pid,
                 outputs={"artifact": text} if state == "done" else {},

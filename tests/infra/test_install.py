@@ -71,10 +71,12 @@ esac
 
 def run(*command: str, folder: Path, first: Path | None = None) -> subprocess.CompletedProcess[str]:
     path = f"{first}:{os.environ['PATH']}" if first else os.environ["PATH"]
+    # These tests may themselves be started by make, whose variables an inner make would obey.
+    plain = {name: v for name, v in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
         command,
         cwd=folder,
-        env=os.environ | {"PATH": path},
+        env=plain | {"PATH": path},
         capture_output=True,
         text=True,
         check=False,

@@ -11,7 +11,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +22,8 @@ import typer
 from cli.output import Output, OutputOption, Row, emit_fields, emit_rows, say, say_next
 
 if TYPE_CHECKING:
+    from components.step_record import StepRecord
+    from components.task_status import TaskStatus
     from pipelines.kill_drill import Finding
     from pipelines.local import PreparedRun
 
@@ -33,6 +35,7 @@ app = typer.Typer(
 )
 
 _DIFFERENT_EXIT_CODE = 1
+_MAX_ROUNDS = 3
 # Another run's server and store must see nothing of this.
 _FOREIGN_VARIABLES = (
     "MLFLOW_TRACKING_URI",
@@ -68,21 +71,23 @@ def pipeline(
     Leave the sources alone meanwhile: a step refuses code that changes during its run.
     """
     say("do not edit the sources until this ends: steps refuse code that changes", output)
-    with _two_homes() as (quiet, disturbed):
-        first = _prepared(quiet, preset, set_ or [])
+    with _fresh_folder() as folder:
+
+        def prepare(home: str) -> PreparedRun:
+            return _prepared(folder / home, preset, set_ or [])
+
+        first = prepare("undisturbed")
         chosen = choose_tasks(tasks, [planned.task for planned in first.plan.tasks])
-        second = _prepared(disturbed, preset, set_ or [])
-        results = _compare(first, second, chosen, seed=seed, output=output)
+        results = _compare(first, prepare, chosen, seed=seed, output=output)
         is_good = bool(results["is_good"])
         if is_good:
-            for home in (quiet, disturbed):
-                shutil.rmtree(home)
+            shutil.rmtree(folder)
     results = {"preset": preset, "set": list(set_ or []), "seed": seed, **results}
     if out is not None:
         write_results(out, results)
     _answer(results, output)
     if not is_good:
-        typer.echo(f"worldloom: not every task survived; the runs are in {quiet.parent}", err=True)
+        typer.echo(f"worldloom: not every task survived; the runs are in {folder}", err=True)
         raise typer.Exit(_DIFFERENT_EXIT_CODE)
 
 
@@ -166,17 +171,11 @@ def _texts(value: object) -> list[str]:
 
 
 @contextmanager
-def _two_homes() -> Iterator[tuple[Path, Path]]:
-    """Give two fresh folders for state; the caller removes them when nothing is to be seen."""
+def _fresh_folder() -> Iterator[Path]:
+    """Give a folder for state; the caller removes it when nothing is to be seen there."""
     for name in _FOREIGN_VARIABLES:
         os.environ.pop(name, None)
-    folder = Path(tempfile.mkdtemp(prefix="worldloom-chaos-"))
-    homes = (folder / "undisturbed", folder / "disturbed")
-    for home in homes:
-        home.mkdir()
-    yield homes
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    yield Path(tempfile.mkdtemp(prefix="worldloom-chaos-"))
 
 
 @contextmanager
@@ -209,44 +208,79 @@ def _prepared(home: Path, preset: str, overrides: list[str]) -> PreparedRun:
 
 def _compare(
     first: PreparedRun,
-    second: PreparedRun,
+    prepare: Callable[[str], PreparedRun],
     chosen: Sequence[str],
     *,
     seed: int,
     output: Output,
 ) -> dict[str, object]:
-    """Run the first undisturbed and the second disturbed, and lay them side by side."""
-    from components.step_record import read_latest_record
-    from pipelines.kill_drill import LocalRuns, draw_moments, findings, run_drill
+    """Run the first undisturbed and others disturbed, and lay them side by side.
+
+    A task that ended before its moment, because the machine has become faster since, gets another
+    round in another home.
+    """
+    from pipelines.kill_drill import LocalRuns, draw_moments, findings, merged, run_drill
+    from services.tracking_server import TrackingServer
+
+    statuses = _undisturbed(first, output)
+    expected = {task: status.outputs for task, status in statuses.items()}
+    records = _records(first, expected)
+    usual = {task: record.seconds for task, record in records.items()}
+    generator = random.Random(seed)
+    found: list[Finding] = []
+    left = list(chosen)
+    for index in range(_MAX_ROUNDS):
+        prepared = prepare(f"disturbed-{index + 1}")
+        home = prepared.request.home
+        runs = LocalRuns(prepared)
+        with TrackingServer(home), _runs_end_with_this(home):  # resumed runs use one server
+            moments = draw_moments(usual, left, generator)
+            drill = run_drill(runs, moments, tell=lambda text: say(text, output))
+        found = merged(found, findings(runs, drill, expected))
+        left = [f.task for f in found if f.task in left and f.killed_after_seconds is None]
+        if not left:
+            break
+        say(f"ended before their moments: {', '.join(left)}", output)
+        again = _records(prepared, expected)
+        usual |= {task: again[task].seconds for task in left}
+    rows = [{"usual_seconds": usual[str(row["task"])], **row} for row in rows_of(found, chosen)]
+    provenance = next(iter(records.values())).provenance
+    return {
+        "machine": {name: provenance.get(name) for name in _MACHINE_KEYS},
+        "killed": list(chosen),
+        "tasks": [row | {"outputs": dict(expected[str(row["task"])])} for row in rows],
+        "is_good": all(row["is_good"] for row in rows),
+    }
+
+
+def _undisturbed(prepared: PreparedRun, output: Output) -> Mapping[str, TaskStatus]:
+    """Run to the end without a blow and return what the tasks say."""
+    from components.task_status import elapsed_seconds
+    from pipelines.kill_drill import LocalRuns
     from services.tracking_server import TrackingServer
     from worldloom.errors import MachineError
 
-    quiet = LocalRuns(first)
-    with TrackingServer(first.request.home), _runs_end_with_this(first.request.home):
-        folder = quiet.start()
+    runs = LocalRuns(prepared)
+    home = prepared.request.home
+    with TrackingServer(home), _runs_end_with_this(home):
+        folder = runs.start()
         say(f"undisturbed run: {folder}", output)
-        result = quiet.wait(folder)
+        result = runs.wait(folder)
     if result.state != "done":
         message = f"the undisturbed run {result.state}: {result.message}; see {folder}"
         raise MachineError(message)
-    statuses = quiet.statuses(folder)
-    records = {task: read_latest_record(first.store, task) for task in statuses}
-    usual = {task: record.seconds for task, record in records.items() if record is not None}
-    say("undisturbed: " + ", ".join(f"{task} {s:.1f} s" for task, s in usual.items()), output)
-    runs = LocalRuns(second)
-    moments = draw_moments(usual, chosen, random.Random(seed))
-    home = second.request.home
-    with TrackingServer(home), _runs_end_with_this(home):  # resumed runs use one server
-        drill = run_drill(runs, moments, tell=lambda text: say(text, output))
-    found = findings(runs, drill, {task: status.outputs for task, status in statuses.items()})
-    provenances = [record.provenance for record in records.values() if record is not None]
-    rows = [{"usual_seconds": usual[str(row["task"])], **row} for row in rows_of(found, chosen)]
-    return {
-        "machine": {name: provenances[0].get(name) for name in _MACHINE_KEYS},
-        "killed": list(chosen),
-        "tasks": [row | {"outputs": statuses[str(row["task"])].outputs} for row in rows],
-        "is_good": all(row["is_good"] for row in rows),
-    }
+    statuses = runs.statuses(folder)
+    took = [f"{task} {elapsed_seconds(status):.1f} s" for task, status in statuses.items()]
+    say(f"undisturbed: {', '.join(took)}", output)
+    return statuses
+
+
+def _records(prepared: PreparedRun, tasks: Iterable[str]) -> dict[str, StepRecord]:
+    """Return what the store of a finished run remembers of these tasks."""
+    from components.step_record import read_latest_record
+
+    records = {task: read_latest_record(prepared.store, task) for task in tasks}
+    return {task: record for task, record in records.items() if record is not None}
 
 
 def _answer(results: Mapping[str, object], output: Output) -> None:

@@ -163,6 +163,18 @@ def findings(runs: Runs, drill: Drill, expected: Mapping[str, Mapping[str, str]]
     return [_finding(runs, drill, task, outputs, final[task]) for task, outputs in expected.items()]
 
 
+def merged(before: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:
+    """Return one finding a task of two drills: a fault, else the one in which it was killed."""
+    known = {finding.task: finding for finding in before}
+    rows = []
+    for new in after:
+        old = known.get(new.task, new)
+        was_hit = old.killed_after_seconds is not None
+        keeps_old = not old.is_good(was_to_be_killed=was_hit) or (was_hit and new.digests_equal)
+        rows.append(old if keeps_old else new)
+    return rows
+
+
 def _finding(
     runs: Runs, drill: Drill, task: str, expected: Mapping[str, str], final: TaskStatus
 ) -> Finding:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.task_status import TaskStatus
-from pipelines.kill_drill import Finding, draw_moments, findings, run_drill
+from pipelines.kill_drill import Finding, draw_moments, findings, merged, run_drill
 from pipelines.run_record import RunResult
 from services.processes import ProcessIdentity
 from worldloom.errors import MachineError
@@ -181,3 +181,14 @@ def test_a_run_that_fails_by_itself_stops_the_drill() -> None:
     runs.breaks = True
     with pytest.raises(MachineError, match="the disk is full"):
         run_drill(runs, {})
+
+
+def test_of_two_drills_a_fault_counts_and_else_the_kill() -> None:
+    missed = Finding("train", digests_equal=True)
+    hit = Finding("train", digests_equal=True, killed_after_seconds=2.0, resumed=True, went_on=True)
+    broken = Finding("train", digests_equal=False, differing=("weights",))
+    assert merged([], [missed]) == [missed]
+    assert merged([missed], [hit]) == [hit]
+    assert merged([hit], [missed]) == [hit]
+    assert merged([broken], [hit]) == [broken]
+    assert merged([hit], [broken]) == [broken]

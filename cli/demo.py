@@ -34,13 +34,15 @@ def demo(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Capture, train, distil, quantize, judge, promote, serve and walk; then show it."""
-    from cli.demo_summary import write_demo
+    from cli.demo_summary import complete_summary, write_demo
     from cli.demo_walk import record_walk, walk_champion
     from services.processes import free_port
 
+    started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     stages: dict[str, dict[str, JsonValue]] = {}
     run_folder = _run_pipeline(preset, set_ or [], from_scratch=from_scratch, output=output)
+    pipeline_seconds = time.monotonic() - started
     stages |= _pipeline_stages(run_folder)
     _tell_decision(run_folder, output)
     with _stage(stages, "record_walk", "actions and ground truth of an unseen world", output):
@@ -49,6 +51,12 @@ def demo(
         played = walk_champion(walk, port=free_port())
     with _stage(stages, "report", "written from this run's figures", output):
         fields = write_demo(out, run_folder, walk, played, stages)
+    complete_summary(
+        out,
+        stages,
+        pipeline_seconds=pipeline_seconds,
+        total_seconds=time.monotonic() - started,
+    )
     emit_fields(fields, output, next_command="worldloom serve")
 
 

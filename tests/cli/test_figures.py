@@ -10,11 +10,8 @@ from worldloom.errors import DataError
 SUMMARY = {
     "run_id": "2026",
     "machine": {"processor": "two cores", "memory_gib": 8},
-    "stages": {
-        "ingest": {"seconds": 20.5, "reused": False, "reason": "new"},
-        "evaluate": {"seconds": 9.5, "reused": False, "reason": "new"},
-        "serve_and_walk": {"seconds": 30.0, "reused": False, "reason": "always"},
-    },
+    "total_seconds": 60.0,
+    "pipeline_seconds": 30.0,
     "frames": 240,
     "first_frame_seconds": 0.4321,
     "frames_per_second": 12.34,
@@ -24,17 +21,11 @@ SUMMARY = {
 }
 
 
-def test_stages_are_summed_apart_from_the_walk() -> None:
-    kept = figures.kept_figures(SUMMARY)
-    assert kept["total_seconds"] == 60.0
-    assert kept["pipeline_seconds"] == 30.0
-
-
 def test_text_of_this_machine_is_left_behind() -> None:
     assert "mlflow_command" not in figures.kept_figures(SUMMARY)
 
 
-@pytest.mark.parametrize("missing", ["stages", "control", "frames"])
+@pytest.mark.parametrize("missing", ["total_seconds", "control", "frames"])
 def test_another_file_is_refused(missing: str) -> None:
     with pytest.raises(DataError, match="not a demo's summary"):
         figures.kept_figures({key: value for key, value in SUMMARY.items() if key != missing})

@@ -66,6 +66,7 @@ def test_the_demo_goes_from_an_engine_to_streamed_frames(home, first):
         assert first[name].startswith("sha256:")
     assert (first["model_name"], first["model_version"]) == ("worldloom", "1")
     assert first["verdict"] == "pass"
+    assert first["total_seconds"] > first["pipeline_seconds"] > 0
     assert set(first["control"]) == {
         "yaw_sign_accuracy",
         "yaw_sign_accuracy_ground_truth",

@@ -61,11 +61,10 @@ def demo(
 
 
 def _run_pipeline(preset: str, overrides: list[str], *, from_scratch: bool, output: Output) -> Path:
-    from cli.pipeline_progress import follow
     from cli.pipeline_requests import home, starter_folder, store_address
+    from cli.pipeline_runs import leave_on_failure, wait_for_end
     from pipelines import local
     from pipelines.incumbent import with_incumbent
-    from worldloom.errors import WorldloomError
 
     request = local.RunRequest(
         home=home(),
@@ -75,22 +74,11 @@ def _run_pipeline(preset: str, overrides: list[str], *, from_scratch: bool, outp
         starter=starter_folder(from_scratch=from_scratch),
     )
     folder = local.start_run(with_incumbent(local.prepare_run(request)))
-    try:
-        follow(folder)
-    except KeyboardInterrupt:
-        local.cancel_run(folder)
-    result = local.conclude(folder)
+    result = wait_for_end(folder, cancel_on_interrupt=True)
     if result.exit_code:
         say(f"the run's folder: {folder}", output)
-        message = f"{result.message}; run the demo again to go on from the last finished task"
-        error = WorldloomError(message)
-        raise typer.Exit(_tell(error, result.exit_code))
+    leave_on_failure(result, "; run the demo again to go on from the last finished task")
     return folder
-
-
-def _tell(error: Exception, exit_code: int) -> int:
-    typer.echo(f"worldloom: {error}", err=True)
-    return exit_code
 
 
 def _pipeline_stages(run_folder: Path) -> dict[str, dict[str, JsonValue]]:

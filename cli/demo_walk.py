@@ -6,6 +6,7 @@ actions integrate to.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worldloom.actions import Actions, write_actions
-from worldloom.camera import integrate_poses
+from worldloom.camera import Kinematics, integrate_poses
 from worldloom.data.schema import Clip
 from worldloom.errors import DataError
 
@@ -67,7 +68,7 @@ def record_walk(out: Path, *, num_frames: int) -> RecordedWalk:
         clip = capture_clip(
             config, seed=seed, split="test", num_frames=num_frames + 1, trajectory="palindrome"
         )
-        if _is_free(clip, config):
+        if _is_free(clip, config.kinematics):
             path = out / ACTIONS_FILE
             actions = clip.actions[1:]
             write_actions(path, actions)
@@ -78,8 +79,6 @@ def record_walk(out: Path, *, num_frames: int) -> RecordedWalk:
 
 def walk_champion(walk: RecordedWalk, *, port: int) -> PlayedWalk:
     """Serve the champion, play the walk on one stream, stop the server."""
-    import time
-
     from cli.pipeline_requests import home, store_address
     from services.client.session import SessionOptions
     from services.inference.repository import RepositoryConfig
@@ -108,15 +107,12 @@ def walk_champion(walk: RecordedWalk, *, port: int) -> PlayedWalk:
         server.stop()
 
 
-def _is_free(clip: Clip, config: object) -> bool:
-    from worldloom.data.sources.procedural import ProceduralConfig
-
-    assert isinstance(config, ProceduralConfig)
+def _is_free(clip: Clip, kinematics: Kinematics) -> bool:
     poses = clip.poses_c2w.astype(np.float64)
     integrated = integrate_poses(
         poses[0],
         clip.keyboard[1:].astype(float),
         clip.mouse[1:].astype(float),
-        config.kinematics,
+        kinematics,
     )
     return bool(np.abs(integrated - poses[1:]).max() < _MAX_POSE_ERROR)

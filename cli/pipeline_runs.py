@@ -17,6 +17,7 @@ from worldloom.errors import ConfigError
 
 if TYPE_CHECKING:
     from components.task_status import TaskStatus
+    from pipelines.run_record import RunResult
 
 RunArgument = Annotated[str, typer.Argument(help="Run, the beginning of its name, or latest.")]
 _FOLLOW_SECONDS = 0.3
@@ -107,6 +108,13 @@ def follow_to_the_end(folder: Path, output: Output, *, cancel_on_interrupt: bool
     Raises:
         typer.Exit: with the run's exit code if it failed.
     """
+    result = wait_for_end(folder, cancel_on_interrupt=cancel_on_interrupt)
+    answer(folder, output)
+    leave_on_failure(result)
+
+
+def wait_for_end(folder: Path, *, cancel_on_interrupt: bool) -> RunResult:
+    """Show a run's progress until it ends, and return how it ended."""
     from cli.pipeline_progress import follow
     from pipelines import local
 
@@ -117,10 +125,17 @@ def follow_to_the_end(folder: Path, output: Output, *, cancel_on_interrupt: bool
             local.cancel_run(folder)
         else:
             raise
-    result = local.conclude(folder)
-    answer(folder, output)
+    return local.conclude(folder)
+
+
+def leave_on_failure(result: RunResult, advice: str = "") -> None:
+    """Tell why a run failed, with advice behind it, and leave with the run's exit code.
+
+    Raises:
+        typer.Exit: if it failed.
+    """
     if result.exit_code:
-        typer.echo(f"worldloom: {result.message}", err=True)
+        typer.echo(f"worldloom: {result.message}{advice}", err=True)
         raise typer.Exit(result.exit_code)
 
 

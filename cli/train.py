@@ -30,8 +30,8 @@ def starter(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make starter weights from nothing: capture, VAE, base model, student; resumable."""
-    from cli.pipeline_progress import follow
     from cli.pipeline_requests import home, store_address
+    from cli.pipeline_runs import leave_on_failure, wait_for_end
     from pipelines import local
     from pipelines.run_record import task_statuses
     from pipelines.starter import export_starter
@@ -46,14 +46,7 @@ def starter(
         tracking=tracking,
     )
     folder = local.start_run(local.prepare_run(request))
-    try:
-        follow(folder)
-    except KeyboardInterrupt:
-        local.cancel_run(folder)
-    result = local.conclude(folder)
-    if result.exit_code:
-        typer.echo(f"worldloom: {result.message}", err=True)
-        raise typer.Exit(result.exit_code)
+    leave_on_failure(wait_for_end(folder, cancel_on_interrupt=True))
     outputs = {status.task: status.outputs for status in task_statuses(folder)}
     sizes = export_starter(open_store(store_address()), outputs, out)
     say(f"run {folder.name}: done", output)

@@ -2,58 +2,205 @@
 
 delta = x0_estimate - x0 is kept by noise level in reservoirs and added, scaled, to past and memory
 latents during training, so that the model learns to correct itself (Matrix-Game 3.0 after Stable
-Video Infinity). It does not know where the latents come from.
+Video Infinity): past x + gamma_h delta, memory m + gamma_m delta, delta uniform over the buffer,
+each gamma uniform from 0. One buffer serves both roles; each role has its own chance and range,
+and draws by itself. It does not know where the latents come from.
+
+Every draw is made where the generator lives and then moved, so that results do not depend on the
+device of buffer or latents.
+
+Letters: B batch, L latents of a sample, C channels, H W latent rows and columns.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Literal
+
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldloom.diffusion.config import ErrorBufferConfig
+from worldloom.errors import TrainingError
+
+Role = Literal["past", "memory"]
+
+_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+_RESIDUALS, _COUNTS = "error_buffer.residuals", "error_buffer.counts"
 
 
 class ErrorBuffer:
     """Reservoirs of residuals [C, H, W] of single latents, one reservoir a noise bucket."""
 
-    def __init__(self, config: ErrorBufferConfig, latent_shape: tuple[int, int, int]) -> None:
-        """Allocate empty reservoirs."""
+    def __init__(
+        self,
+        config: ErrorBufferConfig,
+        latent_shape: tuple[int, int, int],
+        *,
+        total_steps: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Allocate empty reservoirs.
+
+        Args:
+            config: Sizes, chances and ranges.
+            latent_shape: [C, H, W] of a residual.
+            total_steps: Length of the run, needed for a warm-up given as a share of it.
+            device: Where residuals are kept.
+
+        Raises:
+            ValueError: for a warm-up share without the run's length.
+        """
         self.config = config
-        self.residuals = torch.zeros(config.num_buckets, config.bucket_size, *latent_shape)
+        self.first_step = _first_step(config, total_steps)
+        self.residuals = torch.zeros(
+            (config.num_buckets, config.bucket_size, *latent_shape),
+            dtype=_DTYPES[config.storage_dtype],
+            device=device,
+        )
         self.counts = torch.zeros(config.num_buckets, dtype=torch.long)
 
-    def push(self, residuals: Tensor, sigma: Tensor, generator: torch.Generator) -> None:
-        """Offer residuals [B, C, H, W] found at noise levels sigma [B] (reservoir sampling)."""
-        size = self.config.bucket_size
+    def draw_clean(self, count: int, generator: torch.Generator) -> Bool[Tensor, " count"]:
+        """Draw which of `count` samples nothing at all is injected into, for both roles."""
+        draw = torch.rand(count, generator=generator, device=generator.device)
+        return draw < self.config.clean_probability
+
+    def push(
+        self,
+        residuals: Float[Tensor, "B C H W"],
+        sigma: Float[Tensor, " B"],
+        generator: torch.Generator,
+        is_clean: Bool[Tensor, " B"] | None = None,
+    ) -> None:
+        """Offer residuals found at noise levels sigma (reservoir sampling).
+
+        Args:
+            residuals: Clean estimate minus clean latent.
+            sigma: Levels in [0, 1] at which the estimates were made; they choose the bucket.
+            generator: Source of every draw.
+            is_clean: What `draw_clean` gave; residuals of such samples are offered by
+                `clean_push_probability`.
+
+        Raises:
+            TrainingError: for a residual that the storage format cannot hold.
+        """
         buckets = (sigma * self.config.num_buckets).long().clamp(0, self.config.num_buckets - 1)
-        for residual, bucket in zip(residuals.detach().float(), buckets.tolist(), strict=True):
+        offered = self._offered(len(residuals), is_clean, generator)
+        values = residuals.detach().to(self.residuals.device, torch.float32)
+        self._require_holdable(values)
+        for residual, bucket, is_offered in zip(values, buckets.tolist(), offered, strict=True):
+            if not is_offered:
+                continue
             count = int(self.counts[bucket])
             slot = count
-            if count >= size:
-                slot = int(torch.randint(0, count + 1, (), generator=generator))
-            if slot < size:
+            if count >= self.config.bucket_size:
+                slot = _draw_below(count + 1, generator)
+            if slot < self.config.bucket_size:
                 self.residuals[bucket, slot] = residual
             self.counts[bucket] = count + 1
 
-    def disturb(self, latents: Tensor, step: int, generator: torch.Generator) -> Tensor:
-        """Return latents [B, L, C, H, W] with residuals added to a share of the samples."""
+    def disturb(
+        self,
+        latents: Float[Tensor, "B L C H W"],
+        step: int,
+        generator: torch.Generator,
+        role: Role = "past",
+        is_clean: Bool[Tensor, " B"] | None = None,
+    ) -> Float[Tensor, "B L C H W"]:
+        """Return latents with residuals added to a share of the samples.
+
+        A residual is drawn for each latent, a strength and the decision for each sample. Before
+        the warm-up is over, or while the buffer is empty, the latents come back as they are.
+
+        Args:
+            latents: What the model conditions on.
+            step: Training step, for the warm-up.
+            generator: Source of every draw.
+            role: Whose chance and range hold.
+            is_clean: What `draw_clean` gave; such samples stay as they are.
+        """
         filled = self.counts.clamp(max=self.config.bucket_size)
         total = int(filled.sum())
-        if step < self.config.warmup_steps or not total:
+        if step < self.first_step or not total:
             return latents
         batch, length = latents.shape[:2]
-        flat = torch.cat([self.residuals[b, : int(n)] for b, n in enumerate(filled)])
-        picks = torch.randint(0, total, (batch, length), generator=generator)
-        strength = torch.rand(batch, 1, generator=generator) * self.config.max_strength
-        chosen = torch.rand(batch, 1, generator=generator) < self.config.probability
-        scale = (strength * chosen)[..., None, None, None]
-        return latents + scale * flat[picks]
+        where = generator.device
+        picks = torch.randint(0, total, (batch, length), generator=generator, device=where)
+        probability, max_strength = self._role(role)
+        strength = torch.rand(batch, 1, generator=generator, device=where) * max_strength
+        chosen = torch.rand(batch, 1, generator=generator, device=where) < probability
+        if is_clean is not None:
+            chosen &= ~is_clean.to(where)[:, None]
+        scale = (strength * chosen)[..., None, None, None].to(latents.device)
+        residuals = self._gather(picks.cpu(), filled).to(latents.device, torch.float32)
+        return (latents + scale * residuals).to(latents.dtype)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold."""
-        return {"error_buffer.residuals": self.residuals, "error_buffer.counts": self.counts}
+        return {_RESIDUALS: self.residuals, _COUNTS: self.counts}
 
-    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Restore `state_tensors`."""
-        self.residuals.copy_(tensors["error_buffer.residuals"])
-        self.counts.copy_(tensors["error_buffer.counts"])
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore `state_tensors`; raises `TrainingError` for tensors of another buffer."""
+        for name, own in self.state_tensors().items():
+            found = tensors.get(name)
+            if found is None or found.shape != own.shape or found.dtype != own.dtype:
+                given = "nothing" if found is None else f"{found.dtype} {list(found.shape)}"
+                message = (
+                    f"checkpoint tensor {name}: found {given}, expected {own.dtype}"
+                    f" {list(own.shape)}"
+                )
+                raise TrainingError(message)
+            own.copy_(found)
+
+    def _role(self, role: Role) -> tuple[float, float]:
+        """Return (probability, max_strength) of a role."""
+        if role == "past":
+            return self.config.probability, self.config.max_strength
+        return self.config.memory_probability, self.config.memory_max_strength
+
+    def _gather(self, picks: Tensor, filled: Tensor) -> Tensor:
+        """Return residuals [B, L, C, H, W] of picks [B, L] among all that are filled."""
+        ends = filled.cumsum(0)
+        buckets = torch.searchsorted(ends, picks, right=True)
+        slots = picks - (ends - filled)[buckets]
+        device = self.residuals.device
+        return self.residuals[buckets.to(device), slots.to(device)]
+
+    def _offered(
+        self, count: int, is_clean: Tensor | None, generator: torch.Generator
+    ) -> list[bool]:
+        if is_clean is None:
+            return [True] * count
+        draw = torch.rand(count, generator=generator, device=generator.device)
+        offered: list[bool] = (
+            (draw < self.config.clean_push_probability) | ~is_clean.to(draw.device)
+        ).tolist()
+        return offered
+
+    def _require_holdable(self, values: Tensor) -> None:
+        limit = torch.finfo(self.residuals.dtype).max
+        largest = float(values.abs().amax()) if values.numel() else 0.0
+        if largest > limit:
+            message = (
+                f"error buffer: a residual of {largest:.3g} does not fit into"
+                f" {self.config.storage_dtype}, expected at most {limit:.3g}"
+            )
+            raise TrainingError(message)
+
+
+def _first_step(config: ErrorBufferConfig, total_steps: int | None) -> int:
+    if not config.warmup_fraction:
+        return config.warmup_steps
+    if total_steps is None:
+        message = (
+            f"warmup_fraction={config.warmup_fraction}: expected total_steps to take the share of"
+        )
+        raise ValueError(message)
+    return max(config.warmup_steps, math.ceil(config.warmup_fraction * total_steps))
+
+
+def _draw_below(bound: int, generator: torch.Generator) -> int:
+    """Draw a whole number from 0 to bound - 1."""
+    return int(torch.randint(0, bound, (), generator=generator, device=generator.device))

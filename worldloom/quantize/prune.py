@@ -1,31 +1,29 @@
 """A narrower VAE decoder cut out of a wide one: the channels with the largest weights stay.
 
-A channel of a stage is written by several convolutions (the way up into the stage, and each
-block's last one); its score is the sum of the L2 norms of the filters that write it. A block's
-inner channels are scored by their own filters. The linear shortcut stays whole. What is lost is
-learnt back by distillation, which this module does not know.
+One door for both VAEs; the rules of Wan2.2's decoder are in `prune_wan`. In the small one a channel
+of a stage is written by several convolutions (the way up into the stage, and each block's last
+one); its score is the sum of the L2 norms of the filters that write it. A block's inner channels
+are scored by their own filters. The linear shortcut stays whole. What is lost is learnt back by
+distillation, which this module does not know.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor, nn
 
 from worldloom.model.causal_conv import CausalConv, ChannelNorm, ResidualBlock
 from worldloom.model.vae import VAEDecoder
+from worldloom.model.wan_vae import WanVAEDecoder
+from worldloom.quantize.channels import PrunedDecoder, top_channels
+from worldloom.quantize.prune_wan import prune_wan_decoder
+
+__all__ = ["PrunedDecoder", "prune_decoder", "pruned_widths", "top_channels"]
 
 WIDTH_MULTIPLE = 4
 SHUFFLE = 4
-
-
-@dataclass(frozen=True)
-class PrunedDecoder:
-    """A narrow decoder and, for each stage, which of the wide one's channels it kept."""
-
-    decoder: VAEDecoder
-    kept_channels: list[Tensor]
 
 
 def pruned_widths(widths: tuple[int, ...], removed: float) -> tuple[int, ...]:
@@ -39,9 +37,25 @@ def pruned_widths(widths: tuple[int, ...], removed: float) -> tuple[int, ...]:
     )
 
 
+@overload
+def prune_decoder(decoder: VAEDecoder, removed: float) -> PrunedDecoder[VAEDecoder]: ...
+@overload
+def prune_decoder(decoder: WanVAEDecoder, removed: float) -> PrunedDecoder[WanVAEDecoder]: ...
+def prune_decoder(
+    decoder: VAEDecoder | WanVAEDecoder, removed: float
+) -> PrunedDecoder[VAEDecoder] | PrunedDecoder[WanVAEDecoder]:
+    """Cut out the decoder whose stages lack the `removed` share of the channels.
+
+    Raises:
+        ValueError: for a share outside [0, 1).
+    """
+    if isinstance(decoder, WanVAEDecoder):
+        return prune_wan_decoder(decoder, removed)
+    return _prune_small(decoder, removed)
+
+
 @torch.no_grad()
-def prune_decoder(decoder: VAEDecoder, removed: float) -> PrunedDecoder:
-    """Cut out the decoder whose stages lack the `removed` share of the channels."""
+def _prune_small(decoder: VAEDecoder, removed: float) -> PrunedDecoder[VAEDecoder]:
     wide = decoder.config
     narrow = wide.model_copy(update={"decoder_widths": pruned_widths(wide.decoder_widths, removed)})
     kept = [
@@ -64,12 +78,6 @@ def prune_decoder(decoder: VAEDecoder, removed: float) -> PrunedDecoder:
     outputs = torch.arange(decoder.conv_out.conv.out_channels)
     _slice_causal(decoder.conv_out, small.conv_out, outputs, kept[-1])
     return PrunedDecoder(small.eval(), kept)
-
-
-def top_channels(scores: Tensor, count: int) -> Tensor:
-    """Return the indices of the `count` highest scores, ascending; ties go to the lower index."""
-    order = torch.sort(scores, descending=True, stable=True).indices
-    return order[:count].sort().values
 
 
 def _stage_scores(decoder: VAEDecoder, stage: int) -> Tensor:

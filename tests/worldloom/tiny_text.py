@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -20,8 +21,8 @@ SENTENCES = [
 ]
 
 
-def train_tokenizer(*, special: tuple[str, ...] = ("<pad>", "</s>", "<unk>")) -> Tokenizer:
-    """Train a unigram tokenizer like umT5's on a few sentences."""
+@cache
+def _trained(special: tuple[str, ...]) -> str:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(
@@ -32,7 +33,16 @@ def train_tokenizer(*, special: tuple[str, ...] = ("<pad>", "</s>", "<unk>")) ->
         tokenizer.post_processor = processors.TemplateProcessing(
             single="$A </s>", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))]
         )
-    return tokenizer
+    # Pieces come out of training in any order; sorted, they have the same numbers every time.
+    values = json.loads(tokenizer.to_str())
+    pieces = values["model"]["vocab"]
+    values["model"]["vocab"] = pieces[: len(special)] + sorted(pieces[len(special) :])
+    return json.dumps(values)
+
+
+def train_tokenizer(*, special: tuple[str, ...] = ("<pad>", "</s>", "<unk>")) -> Tokenizer:
+    """Return a unigram tokenizer like umT5's that was trained on a few sentences."""
+    return Tokenizer.from_str(_trained(special))
 
 
 def public_config(config: UMT5Config) -> dict[str, object]:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
-from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -40,7 +39,7 @@ class UMT5Config(Config):
     norm_eps: float = Field(1e-6, gt=0, description="added to the mean square in RMS norms")
 
     @model_validator(mode="after")
-    def _distance_fits(self) -> Self:
+    def _distance_fits(self) -> UMT5Config:
         if self.max_distance <= self.num_buckets // 4:
             message = (
                 f"max_distance {self.max_distance} must exceed the {self.num_buckets // 4} "

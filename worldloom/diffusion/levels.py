@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 NUM_TRAIN_TIMESTEPS = 1000
 REFERENCE_SHIFT = 5.0
@@ -59,7 +60,7 @@ def sampler_levels(
 
 
 def warped_levels(
-    ids: Sequence[float] = REFERENCE_DENOISING_IDS, timestep_shift: float = REFERENCE_SHIFT
+    ids: Sequence[int] = REFERENCE_DENOISING_IDS, timestep_shift: float = REFERENCE_SHIFT
 ) -> NoiseLevels:
     """Return the levels of a few-step list: ids in (0, 1000], warped by the shift.
 
@@ -69,7 +70,7 @@ def warped_levels(
         ValueError: for ids that do not fall within (0, 1000] or a shift that is not positive.
     """
     _require_shift(timestep_shift)
-    is_falling = all(a > b for a, b in zip(ids, ids[1:], strict=False))
+    is_falling = all(a > b for a, b in pairwise(ids))
     if not ids or not is_falling or ids[0] > NUM_TRAIN_TIMESTEPS or ids[-1] <= 0:
         message = f"ids={list(ids)}: expected falling timesteps in (0, {NUM_TRAIN_TIMESTEPS}]"
         raise ValueError(message)

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from worldloom.diffusion.levels import NUM_TRAIN_TIMESTEPS
 
+Latents = Float[Tensor, "B *rest"]
+
 
 def shift_sigma(sigma: Float[Tensor, "*shape"], timestep_shift: float) -> Float[Tensor, "*shape"]:
     """Return sigma moved towards noise by a shift."""
@@ -56,18 +58,16 @@ def inference_sigmas(num_inference_steps: int, timestep_shift: float) -> Float[T
     return shift_sigma(torch.linspace(1, 0, num_inference_steps + 1), timestep_shift)
 
 
-def add_noise(
-    x0: Float[Tensor, "B *rest"], noise: Float[Tensor, "B *rest"], sigma: Float[Tensor, " B"]
-) -> Float[Tensor, "B *rest"]:
+def add_noise(x0: Latents, noise: Latents, sigma: Float[Tensor, " B"]) -> Latents:
     """Return x_sigma; sigma [B] broadcasts over the rest."""
     level = sigma.view(-1, *[1] * (x0.ndim - 1))
     return (1 - level) * x0 + level * noise
 
 
 def velocity_to_x0(
-    noisy: Float[Tensor, "B *rest"],
-    velocity: Float[Tensor, "B *rest"],
+    noisy: Latents,
+    velocity: Latents,
     sigma: Float[Tensor, " B"],
-) -> Float[Tensor, "B *rest"]:
+) -> Latents:
     """Return the clean estimate x_sigma - sigma v; sigma [B] broadcasts over the rest."""
     return noisy - sigma.view(-1, *[1] * (noisy.ndim - 1)) * velocity

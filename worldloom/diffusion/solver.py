@@ -18,6 +18,7 @@ from torch import Tensor
 
 from worldloom.diffusion.schedule import add_noise, velocity_to_x0
 from worldloom.diffusion.solver_state import (
+    Latents,
     Reimpose,
     Solver,
     SolverState,
@@ -42,7 +43,7 @@ class Euler:
     def step(
         self,
         state: SolverState,
-        velocity: Float[Tensor, "B *rest"],
+        velocity: Latents,
         generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is drawn
     ) -> SolverState:
         """Go to the next level along the velocity."""
@@ -64,7 +65,7 @@ class Renoise:
     def step(
         self,
         state: SolverState,
-        velocity: Float[Tensor, "B *rest"],
+        velocity: Latents,
         generator: torch.Generator | None = None,
     ) -> SolverState:
         """Take the clean estimate, and noise it for the next level unless that is 0.
@@ -107,12 +108,12 @@ def make_solver(name: SolverName, sigmas: Float[Tensor, " levels"]) -> Solver:
 
 def solve(
     velocity: Velocity,
-    noise: Float[Tensor, "B *rest"],
+    noise: Latents,
     sigmas: Float[Tensor, " levels"],
     solver: SolverName,
     generator: torch.Generator | None,
     reimpose: Reimpose | None = None,
-) -> Float[Tensor, "B *rest"]:
+) -> Latents:
     """Return clean latents shaped like `noise` [B, ...] along sigmas [steps + 1] (1 ... 0).
 
     Args:

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+Latents = Float[Tensor, "B *rest"]
+"""Latents of any layout, batch first."""
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """(noisy [B, ...], sigma [B]) to velocity [B, ...]: all that a solver sees of a model."""
@@ -36,7 +40,7 @@ class SolverState:
         anchor: Latents from which the latest step started, if the solver needs them.
     """
 
-    latents: Float[Tensor, "B *rest"]
+    latents: Latents
     step_index: int = 0
     estimates: tuple[Tensor, ...] = ()
     anchor: Tensor | None = None
@@ -46,6 +50,7 @@ class SolverState:
         return replace(self, latents=reimpose(self.latents))
 
 
+@runtime_checkable
 class Solver(Protocol):
     """A way from noise to clean latents along falling levels."""
 
@@ -57,7 +62,7 @@ class Solver(Protocol):
     def step(
         self,
         state: SolverState,
-        velocity: Float[Tensor, "B *rest"],
+        velocity: Latents,
         generator: torch.Generator | None = None,
     ) -> SolverState:
         """Return the state at the next level; velocity was asked at the state's own."""
@@ -67,7 +72,7 @@ class Solver(Protocol):
 def require_falling(sigmas: Float[Tensor, " levels"]) -> tuple[float, ...]:
     """Return the levels as numbers; raises `ValueError` unless they fall within [0, 1]."""
     levels = tuple(float(sigma) for sigma in sigmas)
-    is_falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    is_falling = all(a > b for a, b in pairwise(levels))
     if len(levels) < 2 or not is_falling or levels[0] > 1 or levels[-1] < 0:
         message = f"sigmas={list(levels)}: expected two or more falling levels in [0, 1]"
         raise ValueError(message)

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldloom.diffusion.solver_state import SolverState, require_falling
+from worldloom.diffusion.solver_state import Latents, SolverState, require_falling
 
 _ORDER = 2
 
@@ -51,7 +51,7 @@ class UniPC:
     def step(
         self,
         state: SolverState,
-        velocity: Float[Tensor, "B *rest"],
+        velocity: Latents,
         generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is drawn
     ) -> SolverState:
         """Correct the latents by the new estimate, then predict those at the next level."""

@@ -30,7 +30,8 @@ from worldloom.quantize.convert import LayerParity, parity, quantize_linears
 from worldloom.rollout.config import ReleaseConfig, WorldEntry
 from worldloom.rollout.release import write_release
 from worldloom.rollout.segment import Conditioner
-from worldloom.rollout.session import Frames, WorldModel, WorldSession
+from worldloom.rollout.session import WorldSession
+from worldloom.rollout.world_model import Frames, WorldModel
 from worldloom.train.model_checkpoint import ModelCheckpointConfig, load_model, save_model
 from worldloom.train.trainer import deterministic_arithmetic
 
@@ -136,7 +137,7 @@ def _walk(model: WorldModel, place: Place, config: QuantizeStepConfig) -> tuple[
         frames.append(session.generate_segment(place.actions[span]))
     if not frames:
         frames.append(session.generate_segment(Actions.still(size)))
-    return torch.stack(session.state.latents[1:]), np.concatenate(frames)
+    return session.snapshot().latents[1:], np.concatenate(frames)
 
 
 def _release_config(
@@ -167,17 +168,16 @@ def _world_model(
     encoder: VAEEncoder,
     decoder: VAEDecoder,
 ) -> WorldModel:
-    frame_size = (release.height, release.width)
     return WorldModel(
         transformer=transformer,
         encoder=encoder,
         decoder=decoder,
-        conditioner=Conditioner(release.transformer, release.intrinsics, frame_size),
+        conditioner=Conditioner(release.transformer, release.intrinsics),
         sampler=release.sampler,
         retrieval=release.retrieval,
         kinematics=release.kinematics,
         intrinsics=release.intrinsics,
-        frame_size=frame_size,
+        bank=release.bank,
     )
 
 

@@ -21,7 +21,8 @@ from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae import VideoVAE
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
-from worldloom.rollout.session import WorldModel, WorldSession, video_to_frames
+from worldloom.rollout.session import WorldSession
+from worldloom.rollout.world_model import WorldModel, video_to_frames
 
 Frames = NDArray[np.uint8]
 
@@ -55,12 +56,11 @@ def sample_walk(
         transformer=transformer,
         encoder=vae.encoder,
         decoder=vae.decoder,
-        conditioner=Conditioner(transformer.config, clips.intrinsics, clips.frame_size),
+        conditioner=Conditioner(transformer.config, clips.intrinsics),
         sampler=sampler,
         retrieval=retrieval,
         kinematics=Kinematics(),
         intrinsics=clips.intrinsics,
-        frame_size=clips.frame_size,
     )
     size = model.segment_frames
     segments = min(config.num_segments, (clips.keyboard.shape[1] - 1) // size)

@@ -13,7 +13,7 @@ from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae import VAEConfig, VAEDecoder, VAEEncoder
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
-from worldloom.rollout.session import WorldModel
+from worldloom.rollout.world_model import WorldModel
 
 FRAME_SIZE = (32, 32)
 INTRINSICS = Intrinsics.from_fov(*FRAME_SIZE)
@@ -55,12 +55,11 @@ def tiny_model(seed: int = 0) -> WorldModel:
         transformer=tiny_transformer(seed).eval(),
         encoder=encoder.eval(),
         decoder=decoder.eval(),
-        conditioner=Conditioner(CONFIG, INTRINSICS, FRAME_SIZE),
+        conditioner=Conditioner(CONFIG, INTRINSICS),
         sampler=SamplerConfig(),
         retrieval=RetrievalConfig(),
         kinematics=Kinematics(),
         intrinsics=INTRINSICS,
-        frame_size=FRAME_SIZE,
     )
 
 

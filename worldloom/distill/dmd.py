@@ -21,7 +21,7 @@ from torch import Tensor
 
 from worldloom.config import JsonValue
 from worldloom.data.latents import LatentClips
-from worldloom.diffusion.schedule import add_noise, shift_sigma, velocity_to_x0
+from worldloom.diffusion.schedule import add_noise, sample_sigma, velocity_to_x0
 from worldloom.distill.config import DistillationConfig
 from worldloom.distill.self_forcing import (
     SegmentView,
@@ -36,7 +36,7 @@ from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.rollout.segment import Conditioner
 from worldloom.train.checkpoint import TrainingCheckpoint, load_checkpoint, save_checkpoint
-from worldloom.train.flow_objective import Batch, SegmentedClips
+from worldloom.train.clip_context import SegmentedClips, segment_start
 from worldloom.train.learner import Learner
 from worldloom.train.tracking import Tracker, prefixed
 from worldloom.train.trainer import deterministic_arithmetic, step_generator
@@ -68,7 +68,7 @@ class Distillation:
         self.teacher = teacher.eval().requires_grad_(requires_grad=False)
         self.student = student
         self.critic = copy.deepcopy(teacher).requires_grad_(requires_grad=True)
-        self.conditioner = Conditioner(shape, train.intrinsics, train.frame_size)
+        self.conditioner = Conditioner(shape, train.intrinsics)
         self.train = SegmentedClips(train, shape, retrieval)
         self.held_out = SegmentedClips(held_out, shape, retrieval)
         self.history: list[dict[str, float]] = []
@@ -84,6 +84,7 @@ class Distillation:
         with deterministic_arithmetic(enabled=True, num_threads=self.config.num_threads):
             student = Learner(self.student, self.config.student)
             critic = Learner(self.critic, self.config.critic)
+            self.teacher.to(student.device)
             self._resume(folder, student, critic)
             while student.num_steps < self.config.num_steps:
                 row = self._update(student, critic)
@@ -101,7 +102,7 @@ class Distillation:
         """Return the mean squared latent error of few-step rollouts on held-out clips."""
         generator = torch.Generator().manual_seed(_HELD_OUT_SEED)
         rows = torch.arange(min(len(self.held_out), 16))
-        batch = self.held_out.batch(rows)
+        batch = self.held_out.batch(rows).to(self._device)
         count = min(num_segments, self.held_out.num_segments)
         made = roll_out(
             network, self.conditioner, batch, range(count), self.config.sampler, generator
@@ -135,14 +136,15 @@ class Distillation:
         length = 1 + int(torch.randint(0, count, (), generator=generator))
         first = int(torch.randint(0, self.train.num_segments - length + 1, (), generator=generator))
         rows = torch.randint(0, len(self.train), (config.batch_clips,), generator=generator)
-        batch = self.train.batch(rows)
+        batch = self.train.batch(rows).to(self._device)
         last = first + length - 1
         latents = roll_out(
             self.student, self.conditioner, batch, range(first, last), config.sampler, generator
         )
         hidden = torch.rand(len(rows), generator=generator) < config.hide_context_probability
-        view = view_segment(batch, latents, last, size, hidden)
-        return view, _segment(batch, last, size)
+        view = view_segment(batch, latents, last, size, hidden.to(self._device))
+        start = segment_start(last, self.student.config)
+        return view, batch.latents[:, start : start + size].transpose(1, 2)
 
     def _critic_loss(
         self, view: SegmentView, shape: torch.Size, generator: torch.Generator
@@ -150,10 +152,10 @@ class Distillation:
         with torch.no_grad():
             velocity = velocity_of(self.student, self.conditioner, view)
             made = generate_with_gradient(
-                velocity, tuple(shape), self.config.sampler, generator
+                velocity, tuple(shape), self.config.sampler, generator, self._device
             ).detach()
         sigma = self._score_sigma(len(made), generator)
-        noise = torch.randn(made.shape, generator=generator)
+        noise = torch.randn(made.shape, generator=generator).to(self._device)
         predicted = velocity_of(self.critic, self.conditioner, view)(
             add_noise(made, noise, sigma), sigma
         )
@@ -168,7 +170,7 @@ class Distillation:
     ) -> Tensor:
         velocity = velocity_of(self.student, self.conditioner, view)
         made = generate_with_gradient(
-            velocity, tuple(recorded.shape), self.config.sampler, generator
+            velocity, tuple(recorded.shape), self.config.sampler, generator, self._device
         )
         target = self._matched(made.detach(), view, generator)
         matching = 0.5 * (made - target).square().mean()
@@ -181,7 +183,8 @@ class Distillation:
     def _matched(self, made: Tensor, view: SegmentView, generator: torch.Generator) -> Tensor:
         """Return made minus the normalised difference of the two scores (DMD eq. 7, 8)."""
         sigma = self._score_sigma(len(made), generator)
-        noisy = add_noise(made, torch.randn(made.shape, generator=generator), sigma)
+        noise = torch.randn(made.shape, generator=generator).to(self._device)
+        noisy = add_noise(made, noise, sigma)
         of_teacher, of_critic = (
             velocity_to_x0(noisy, velocity_of(network, self.conditioner, view)(noisy, sigma), sigma)
             for network in (self.teacher, self.critic)
@@ -191,8 +194,17 @@ class Distillation:
 
     def _score_sigma(self, count: int, generator: torch.Generator) -> Tensor:
         low, high = self.config.min_sigma, self.config.max_sigma
-        uniform = low + (high - low) * torch.rand(count, generator=generator)
-        return shift_sigma(uniform, self.config.teacher_steps_shift)
+        sigma = sample_sigma(
+            count, self.config.teacher_steps_shift, generator, low=low, high=high
+        )
+        return sigma.to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the student learns; the conditioner's ray grids follow it."""
+        device = self.student.patch_embed.weight.device
+        self.conditioner.to(device)
+        return device
 
     def _resume(self, folder: Path, student: Learner, critic: Learner) -> None:
         checkpoint = load_checkpoint(folder)
@@ -217,11 +229,6 @@ class Distillation:
         }
         history: list[JsonValue] = [dict(row) for row in self.history]
         save_checkpoint(folder, TrainingCheckpoint(tensors, {"history": history}))
-
-
-def _segment(batch: Batch, index: int, size: int) -> Tensor:
-    start = 1 + index * size
-    return batch.latents[:, start : start + size].transpose(1, 2)
 
 
 def _finite(role: str, loss: Tensor) -> float:

@@ -1,86 +1,125 @@
 """Actions into tokens, after GameFactory as Matrix-Game 3.0 uses it (its first blocks only).
 
-A latent reads a window of actions: its own four frames and those before it. The mouse enters by
-self-attention over the segment's latents at each place (tokens joined with the window), the
-keyboard by cross-attention from tokens to the embedded keys. Both outputs start at zero.
+A latent reads a window of actions. The mouse enters by self-attention over the segment's latents at
+each place (tokens joined with the window), the keyboard by cross-attention over time from tokens to
+the embedded keys. Heads are RMS-normed and some of their channels turn with the latent's number;
+memory latents count from an origin of their own. Both outputs start at zero.
 It does not know poses: where the camera goes is `camera_injection`'s matter.
 
-Letters: B batch, T latents, P places (tokens of a latent), W frames of a window, E width.
+Letters: B batch, T latents, P places (tokens of a latent), W frames of a window, E width, H inner
+width, N heads, D channels of a head.
 """
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES
 from worldloom.model.attention import attend
+from worldloom.model.config import TransformerConfig
+from worldloom.model.rope import Rotation, rotate
 
-_KEY_EMBED_DIM = 16
+_THETA = 256.0
+_EPS = 1e-6
 
 
 class ActionModule(nn.Module):
     """Add what mouse and keyboard say to the tokens of a segment."""
 
-    def __init__(self, dim: int, hidden_dim: int, num_heads: int, window_frames: int) -> None:
-        """Build both paths for a window of `window_frames` actions."""
+    frequencies: Tensor
+
+    def __init__(self, config: TransformerConfig) -> None:
+        """Build both paths for windows of `config.action_window_frames` actions."""
         super().__init__()
-        self.num_heads = num_heads
+        dim, hidden_dim, window = config.dim, config.action_dim, config.action_window_frames
+        head_dim = hidden_dim // config.action_num_heads
+        self.num_heads = config.action_num_heads
         self.mouse_in = nn.Sequential(
-            nn.Linear(dim + NUM_MOUSE_AXES * window_frames, hidden_dim),
+            nn.Linear(dim + NUM_MOUSE_AXES * window, hidden_dim),
             nn.GELU(approximate="tanh"),
             nn.Linear(hidden_dim, hidden_dim),
+            nn.LayerNorm(hidden_dim),
         )
-        self.mouse_qkv = nn.Linear(hidden_dim, 3 * hidden_dim)
-        self.mouse_out = nn.Linear(hidden_dim, dim)
+        self.mouse_qkv = nn.Linear(hidden_dim, 3 * hidden_dim, bias=False)
+        self.mouse_norm_q = nn.RMSNorm(head_dim, eps=_EPS)
+        self.mouse_norm_k = nn.RMSNorm(head_dim, eps=_EPS)
+        self.mouse_out = nn.Linear(hidden_dim, dim, bias=False)
         self.keyboard_embed = nn.Sequential(
-            nn.Linear(NUM_KEYS, _KEY_EMBED_DIM),
+            nn.Linear(NUM_KEYS, config.action_key_dim),
             nn.SiLU(),
-            nn.Linear(_KEY_EMBED_DIM, _KEY_EMBED_DIM),
+            nn.Linear(config.action_key_dim, config.action_key_dim),
         )
-        self.keyboard_q = nn.Linear(dim, hidden_dim)
-        self.keyboard_kv = nn.Linear(_KEY_EMBED_DIM * window_frames, 2 * hidden_dim)
-        self.keyboard_out = nn.Linear(hidden_dim, dim)
+        self.keyboard_q = nn.Linear(dim, hidden_dim, bias=False)
+        self.keyboard_kv = nn.Linear(config.action_key_dim * window, 2 * hidden_dim, bias=False)
+        self.keyboard_norm_q = nn.RMSNorm(head_dim, eps=_EPS)
+        self.keyboard_norm_k = nn.RMSNorm(head_dim, eps=_EPS)
+        self.keyboard_out = nn.Linear(hidden_dim, dim, bias=False)
         for layer in (self.mouse_out, self.keyboard_out):
             nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x_BTPE: Tensor, keyboard_BTWK: Tensor, mouse_BTWM: Tensor) -> Tensor:
-        """Return tokens [B, T, P, E] with the actions' say added."""
-        x_BTPE = x_BTPE + self._mouse(x_BTPE, mouse_BTWM.flatten(2))
-        return x_BTPE + self._keyboard(x_BTPE, self.keyboard_embed(keyboard_BTWK).flatten(2))
-
-    def _mouse(self, x_BTPE: Tensor, window_BTA: Tensor) -> Tensor:
-        batch, latents, places, _ = x_BTPE.shape
-        spread = window_BTA[:, :, None].expand(-1, -1, places, -1).to(x_BTPE.dtype)
-        hidden = self.mouse_in(torch.cat([x_BTPE, spread], dim=-1))
-        query, key, value = self.mouse_qkv(hidden).chunk(3, dim=-1)
-        out = self._attend_over_time(query, key, value)
-        said: Tensor = self.mouse_out(out)
-        return said.view(batch, latents, places, -1)
-
-    def _keyboard(self, x_BTPE: Tensor, keys_BTA: Tensor) -> Tensor:
-        key, value = self.keyboard_kv(keys_BTA)[:, :, None].chunk(2, dim=-1)
-        places = x_BTPE.shape[2]
-        query = self.keyboard_q(x_BTPE)
-        out = self._attend_over_time(
-            query, key.expand(-1, -1, places, -1), value.expand(-1, -1, places, -1)
+        self.register_buffer(
+            "frequencies", rotary_frequencies(config.action_rotary_dim, head_dim), persistent=False
         )
-        said: Tensor = self.keyboard_out(out)
+
+    def forward(
+        self,
+        x_BTPE: Float[Tensor, "B T P E"],
+        keyboard_BTWK: Float[Tensor, "B T W K"],
+        mouse_BTWM: Float[Tensor, "B T W M"],
+        num_memory: int = 0,
+    ) -> Float[Tensor, "B T P E"]:
+        """Return tokens with the actions' say added; the first `num_memory` latents are memory."""
+        rotation = self._rotation(x_BTPE.shape[1], num_memory)
+        x_BTPE = x_BTPE + self._mouse(x_BTPE, mouse_BTWM.flatten(2), rotation)
+        keys_BTA = self.keyboard_embed(keyboard_BTWK).flatten(2)
+        return x_BTPE + self._keyboard(x_BTPE, keys_BTA, rotation)
+
+    def _mouse(self, x_BTPE: Tensor, window_BTA: Tensor, rotation: Rotation) -> Tensor:
+        spread = window_BTA[:, :, None].expand(-1, -1, x_BTPE.shape[2], -1).to(x_BTPE.dtype)
+        hidden = self.mouse_in(torch.cat([x_BTPE, spread], dim=-1))
+        query, key, value = self._heads(self.mouse_qkv(hidden), 3)
+        query = self._by_place(self.mouse_norm_q(query), rotation)
+        key = self._by_place(self.mouse_norm_k(key), rotation)
+        out = attend(query, key, self._by_place(value))
+        said: Tensor = self.mouse_out(self._by_time(out, len(x_BTPE)))
         return said
 
-    def _attend_over_time(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend over T at each place; all are [B, T, P, H]."""
-        batch, latents, places, width = query.shape
+    def _keyboard(self, x_BTPE: Tensor, keys_BTA: Tensor, rotation: Rotation) -> Tensor:
+        (query,) = self._heads(self.keyboard_q(x_BTPE), 1)
+        key, value = self._heads(self.keyboard_kv(keys_BTA)[:, :, None], 2)
+        query = self._by_place(self.keyboard_norm_q(query), rotation)
+        key = self._by_place(self.keyboard_norm_k(key), rotation)
+        places = x_BTPE.shape[2]
+        # Keys are the same at every place of a latent.
+        key, value = (x.repeat_interleave(places, dim=0) for x in (key, self._by_place(value)))
+        said: Tensor = self.keyboard_out(self._by_time(attend(query, key, value), len(x_BTPE)))
+        return said
 
-        def by_place(x: Tensor) -> Tensor:
-            heads = x.reshape(batch, latents, places, self.num_heads, -1)
-            return heads.permute(0, 2, 3, 1, 4).flatten(0, 1)
+    def _rotation(self, latents: int, num_memory: int) -> Rotation:
+        """Return (cosine, sine) [1, T, 1, D/2]."""
+        number = torch.arange(latents, device=self.frequencies.device)
+        number = torch.where(number < num_memory, number, number - num_memory)
+        angles = (number[:, None] * self.frequencies)[None, :, None]
+        return angles.cos(), angles.sin()
 
-        position = torch.arange(latents, device=query.device, dtype=query.dtype)
-        distance = -(position[:, None] - position[None, :]).abs()
-        slopes = 2.0 ** -torch.arange(self.num_heads, device=query.device, dtype=query.dtype)
-        bias = slopes[:, None, None] * distance
-        out = attend(by_place(query), by_place(key), by_place(value), bias)
-        heads = out.view(batch, places, self.num_heads, latents, -1)
-        return heads.permute(0, 3, 1, 2, 4).reshape(batch, latents, places, width)
+    def _heads(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
+        """Split [B, T, P, count H] into `count` tensors [B, T, P, N, D]."""
+        return x.unflatten(-1, (count, self.num_heads, -1)).unbind(-3)
+
+    def _by_place(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """Turn [B, T, P, N, D] into [B P, N, T, D], rotated in time where asked."""
+        by_place = x.transpose(1, 2).flatten(0, 1)
+        if rotation is not None:
+            by_place = rotate(by_place, rotation).to(x.dtype)
+        return by_place.transpose(1, 2)
+
+    def _by_time(self, out: Tensor, batch: int) -> Tensor:
+        """Undo `_by_place` and join the heads: [B, T, P, H]."""
+        return out.unflatten(0, (batch, -1)).permute(0, 3, 1, 2, 4).flatten(3)
+
+
+def rotary_frequencies(rotary_dim: int, head_dim: int) -> Float[Tensor, " P"]:
+    """Return 256 ** (-2 i / rotary_dim) for the channels that turn, 0 for the rest."""
+    turning = _THETA ** -(torch.arange(0, rotary_dim, 2) / rotary_dim)
+    return torch.cat([turning, torch.zeros((head_dim - rotary_dim) // 2)])

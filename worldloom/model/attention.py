@@ -1,8 +1,8 @@
-"""Attention: geometry-rotated self-attention with a context, and cross-attention to a prompt.
+"""Attention: rotary self-attention with a context, and cross-attention to a prompt.
 
-Letters: B batch, L query tokens, S key tokens, N heads, D channels of a head, E model width.
-Keys and values of committed latents come in un-rotated (see `rope`); whoever reads them turns them.
-It does not know segments, memory or timesteps.
+Letters: B batch, L query tokens, S context tokens, W prompt words, N heads, D channels of a head,
+E model width. Keys and values of committed latents come in un-rotated (see `rope`); whoever reads
+them turns them. It does not know segments, memory or timesteps.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from worldloom.model.rope import rotate
+from worldloom.model.rope import Rotation, rotate
 
-Rotation = tuple[Tensor, Tensor]
+Tokens = Float[Tensor, "B L E"]
+Heads = Float[Tensor, "B N L D"]
+
+_EPS = 1e-6
 
 
 @dataclass
@@ -32,91 +36,121 @@ class BlockContext:
 
 @dataclass
 class ContextView:
-    """Where a context lies for this reader: rotation [B, S, N, D/2] and what is there [B, S]."""
+    """Where a context lies for this reader: rotation [B, S, N, D/2] and what is there [B, S].
+
+    `is_valid` is None when all of it is there, which lets attention run without a mask.
+    """
 
     rotation: Rotation
-    is_valid: Tensor
+    is_valid: Tensor | None
 
 
 class SelfAttention(nn.Module):
     """Multi-head attention over own tokens and an optional context, with RMS-normed q and k."""
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, num_heads: int, *, turns_values: bool) -> None:
         """Build the four projections; names q, k, v, o are the field's."""
+        super().__init__()
+        self.num_heads = num_heads
+        self.turns_values = turns_values
+        self.q = nn.Linear(dim, dim)
+        self.k = nn.Linear(dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.o = nn.Linear(dim, dim)
+        self.norm_q = nn.RMSNorm(dim, eps=_EPS)
+        self.norm_k = nn.RMSNorm(dim, eps=_EPS)
+
+    def keys_values(self, x_BLE: Tokens) -> BlockContext:
+        """Return the un-rotated keys and values [B, L, N, D] of tokens."""
+        return BlockContext(
+            keys=_split(self.norm_k(self.k(x_BLE)), self.num_heads),
+            values=_split(self.v(x_BLE), self.num_heads),
+        )
+
+    def forward(
+        self,
+        x_BLE: Tokens,
+        rotation: Rotation,
+        own: BlockContext,
+        context: BlockContext | None = None,
+        view: ContextView | None = None,
+    ) -> Tokens:
+        """Return the attended tokens; `own` are their un-rotated keys and values."""
+        q_BLND = rotate(_split(self.norm_q(self.q(x_BLE)), self.num_heads), rotation)
+        k_BSND, v_BSND, mask = self._seen(own, rotation, context, view)
+        out_BNLD = attend(
+            q_BLND.to(x_BLE.dtype).transpose(1, 2),
+            k_BSND.to(x_BLE.dtype).transpose(1, 2),
+            v_BSND.to(x_BLE.dtype).transpose(1, 2),
+            mask,
+        )
+        out_BLND = out_BNLD.transpose(1, 2)
+        if self.turns_values:
+            out_BLND = rotate(out_BLND, rotation, inverse=True)
+        attended: Tensor = self.o(out_BLND.flatten(2).to(x_BLE.dtype))
+        return attended
+
+    def _seen(
+        self,
+        own: BlockContext,
+        rotation: Rotation,
+        context: BlockContext | None,
+        view: ContextView | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return keys, values [B, S + L, N, D] turned to their places, and the mask."""
+        keys, values = rotate(own.keys, rotation), self._turn(own.values, rotation)
+        if context is None or view is None:
+            return keys, values, None
+        keys = torch.cat([rotate(context.keys, view.rotation), keys], dim=1)
+        values = torch.cat([self._turn(context.values, view.rotation), values], dim=1)
+        if view.is_valid is None:
+            return keys, values, None
+        own_valid = view.is_valid.new_ones(own.keys.shape[:2])
+        mask = torch.cat([view.is_valid, own_valid], dim=1)[:, None, None, :]
+        return keys, values, mask
+
+    def _turn(self, values: Tensor, rotation: Rotation) -> Tensor:
+        return rotate(values, rotation) if self.turns_values else values
+
+
+class CrossAttention(nn.Module):
+    """Attention from tokens to an embedded prompt, with RMS-normed q and k."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        """Build the four projections."""
         super().__init__()
         self.num_heads = num_heads
         self.q = nn.Linear(dim, dim)
         self.k = nn.Linear(dim, dim)
         self.v = nn.Linear(dim, dim)
         self.o = nn.Linear(dim, dim)
-        self.norm_q = nn.RMSNorm(dim, eps=1e-6)
-        self.norm_k = nn.RMSNorm(dim, eps=1e-6)
+        self.norm_q = nn.RMSNorm(dim, eps=_EPS)
+        self.norm_k = nn.RMSNorm(dim, eps=_EPS)
 
-    def keys_values(self, x_BLE: Tensor) -> BlockContext:
-        """Return the un-rotated keys and values [B, L, N, D] of tokens."""
-        shape = (*x_BLE.shape[:2], self.num_heads, -1)
+    def keys_values(self, prompt_BWE: Float[Tensor, "B W E"]) -> BlockContext:
+        """Return the prompt's keys and values [B, W, N, D]; they serve every denoising step."""
         return BlockContext(
-            keys=self.norm_k(self.k(x_BLE)).view(shape), values=self.v(x_BLE).view(shape)
+            keys=_split(self.norm_k(self.k(prompt_BWE)), self.num_heads),
+            values=_split(self.v(prompt_BWE), self.num_heads),
         )
 
-    def forward(
-        self,
-        x_BLE: Tensor,
-        rotation: Rotation,
-        context: BlockContext | None = None,
-        view: ContextView | None = None,
-    ) -> tuple[Tensor, BlockContext]:
-        """Return the attended tokens [B, L, E] and their own un-rotated keys and values."""
-        own = self.keys_values(x_BLE)
-        q_BLND = rotate(
-            self.norm_q(self.q(x_BLE)).view(*x_BLE.shape[:2], self.num_heads, -1), rotation
+    def forward(self, x_BLE: Tokens, prompt: BlockContext) -> Tokens:
+        """Return what the prompt adds to each token."""
+        query = _split(self.norm_q(self.q(x_BLE)), self.num_heads)
+        out = attend(
+            query.transpose(1, 2), prompt.keys.transpose(1, 2), prompt.values.transpose(1, 2)
         )
-        k_BSND, v_BSND = rotate(own.keys, rotation), rotate(own.values, rotation)
-        mask = None
-        if context is not None and view is not None:
-            k_BSND = torch.cat([rotate(context.keys, view.rotation), k_BSND], dim=1)
-            v_BSND = torch.cat([rotate(context.values, view.rotation), v_BSND], dim=1)
-            own_valid = view.is_valid.new_ones(x_BLE.shape[0], x_BLE.shape[1])
-            mask = torch.cat([view.is_valid, own_valid], dim=1)[:, None, None, :]
-        out_BNLD = attend(
-            q_BLND.transpose(1, 2),
-            k_BSND.to(q_BLND.dtype).transpose(1, 2),
-            v_BSND.to(q_BLND.dtype).transpose(1, 2),
-            mask,
-        )
-        out_BLND = rotate(out_BNLD.transpose(1, 2), rotation, inverse=True)
-        return self.o(out_BLND.flatten(2).to(x_BLE.dtype)), own
-
-
-class CrossAttention(nn.Module):
-    """Attention from tokens to prompt tokens [B, T, text_dim]."""
-
-    def __init__(self, dim: int, text_dim: int, num_heads: int) -> None:
-        """Build the four projections."""
-        super().__init__()
-        self.num_heads = num_heads
-        self.q = nn.Linear(dim, dim)
-        self.k = nn.Linear(text_dim, dim)
-        self.v = nn.Linear(text_dim, dim)
-        self.o = nn.Linear(dim, dim)
-
-    def forward(self, x_BLE: Tensor, prompt_embeds: Tensor) -> Tensor:
-        """Return what the prompt adds to each token [B, L, E]."""
-        q, k, v = (
-            layer(value).view(*value.shape[:2], self.num_heads, -1).transpose(1, 2)
-            for layer, value in (
-                (self.q, x_BLE),
-                (self.k, prompt_embeds),
-                (self.v, prompt_embeds),
-            )
-        )
-        out = attend(q, k, v)
         attended: Tensor = self.o(out.transpose(1, 2).flatten(2))
         return attended
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return scaled dot-product attention of [B, N, L, D]; the mask is boolean or an added bias.
+def attend(
+    query: Heads,
+    key: Float[Tensor, "B N S D"],
+    value: Float[Tensor, "B N S D"],
+    mask: Bool[Tensor, "B #N #L S"] | None = None,
+) -> Heads:
+    """Return scaled dot-product attention; the mask is true where a query may look.
 
     On a CPU that computes gradients the products are written out: the backward of torch's fused
     CPU kernel took three fifths of a training step in bfloat16.
@@ -125,10 +159,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
-        scores = (
-            scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-            if mask.dtype == torch.bool
-            else scores + mask.to(scores.dtype)
-        )
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     out: Tensor = scores.softmax(dim=-1).to(value.dtype) @ value
     return out
+
+
+def _split(x_BLE: Tensor, num_heads: int) -> Tensor:
+    return x_BLE.unflatten(-1, (num_heads, -1))

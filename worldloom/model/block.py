@@ -1,9 +1,10 @@
 """One transformer block: attention, camera, prompt, actions, feed-forward, in that order.
 
-x += g1 SelfAttn(AdaLN1 x); x <- (1 + scale) x + shift; x += CrossAttn(LN x); x += Actions(x);
-x += g2 FFN(AdaLN2 x). The order is Matrix-Game 3.0's. It does not know what a segment is.
+x += g1 SelfAttn(AdaLN1 x); x <- (1 + scale) x + shift; x += CrossAttn(LN3 x), or x = LN3(x) +
+CrossAttn(LN3 x) where the configuration says so; x += Actions(x); x += g2 FFN(AdaLN2 x). The order
+is Matrix-Game 3.0's. It does not know what a segment is.
 
-Letters: B batch, L tokens, E width, T latents, P tokens of a latent.
+Letters: B batch, L tokens, E width, T latents, P tokens of a latent (L = T P), W prompt words.
 """
 
 from __future__ import annotations
@@ -18,49 +19,54 @@ from worldloom.model.attention import (
     BlockContext,
     ContextView,
     CrossAttention,
-    Rotation,
     SelfAttention,
+    Tokens,
 )
 from worldloom.model.camera_injection import CameraInjector
 from worldloom.model.config import TransformerConfig
+from worldloom.model.rope import Rotation
 
 _NUM_MODULATIONS = 6
+_EPS = 1e-6
 
 
 @dataclass
-class BlockConditions:
-    """What every block is told beside the tokens."""
+class SegmentPlan:
+    """What all blocks are told of a segment, the same at every denoising step."""
 
-    modulation: Tensor  # [B, 6, E], of the timestep
-    rays: Tensor  # [B, L, E], embedded
     rotation: Rotation  # of the tokens' coordinates
-    prompt_embeds: Tensor  # [B, words, text_dim]
     keyboard: Tensor  # [B, T, W, keys]
     mouse: Tensor  # [B, T, W, axes]
+    num_memory: int  # leading latents that are memory
+
+
+@dataclass
+class BlockPlan:
+    """What one block works out once for all denoising steps of a segment."""
+
+    camera_scale: Tensor  # [B, L, E]
+    camera_shift: Tensor  # [B, L, E]
+    prompt: BlockContext | None  # [B, W, N, D]
 
 
 class TransformerBlock(nn.Module):
     """A block of the world-model transformer."""
 
-    def __init__(self, config: TransformerConfig, *, has_actions: bool, has_text: bool) -> None:
-        """Build the block's layers."""
+    def __init__(self, config: TransformerConfig, index: int) -> None:
+        """Build the block's layers; early blocks have actions and read the prompt."""
         super().__init__()
         dim = config.dim
-        self.norm1 = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
-        self.self_attn = SelfAttention(dim, config.num_heads)
+        self.is_residual_normed = config.is_residual_normed
+        self.norm1 = nn.LayerNorm(dim, elementwise_affine=False, eps=_EPS)
+        self.self_attn = SelfAttention(
+            dim, config.num_heads, turns_values=config.position == "geometry"
+        )
         self.camera = CameraInjector(dim)
-        self.norm3 = nn.LayerNorm(dim, eps=1e-6) if has_text else None
-        self.cross_attn = (
-            CrossAttention(dim, config.text_dim, config.num_heads) if has_text else None
-        )
-        self.actions = (
-            ActionModule(
-                dim, config.action_dim, config.action_num_heads, config.action_window_frames
-            )
-            if has_actions
-            else None
-        )
-        self.norm2 = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
+        has_text = index < config.num_text_blocks
+        self.norm3 = nn.LayerNorm(dim, eps=_EPS) if has_text else None
+        self.cross_attn = CrossAttention(dim, config.num_heads) if has_text else None
+        self.actions = ActionModule(config) if index < config.num_action_blocks else None
+        self.norm2 = nn.LayerNorm(dim, elementwise_affine=False, eps=_EPS)
         self.ffn = nn.Sequential(
             nn.Linear(dim, config.ffn_dim),
             nn.GELU(approximate="tanh"),
@@ -68,34 +74,60 @@ class TransformerBlock(nn.Module):
         )
         self.modulation = nn.Parameter(torch.randn(1, _NUM_MODULATIONS, dim) / dim**0.5)
 
-    def keys_values(self, x_BLE: Tensor, conditions: BlockConditions) -> BlockContext:
-        """Return only the un-rotated keys and values of the tokens (all that a last block owes)."""
-        shift, scale, *_ = self._modulations(conditions)
-        return self.self_attn.keys_values(self.norm1(x_BLE) * (1 + scale) + shift)
+    def plan(self, rays_BLE: Tokens, prompt_BWE: Tensor) -> BlockPlan:
+        """Return what this block needs of rays and prompt."""
+        scale, shift = self.camera(rays_BLE)
+        prompt = None if self.cross_attn is None else self.cross_attn.keys_values(prompt_BWE)
+        return BlockPlan(scale, shift, prompt)
+
+    def keys_values(self, x_BLE: Tokens, modulation: Tensor) -> BlockContext:
+        """Return the un-rotated keys and values [B, L, N, D] of the tokens.
+
+        modulation [B, T, 6, E] is that of each latent's timestep.
+        """
+        shift, scale, *_ = self._modulations(modulation)
+        return self.self_attn.keys_values(_modulated(self.norm1(x_BLE), scale, shift))
 
     def forward(
         self,
-        x_BLE: Tensor,
-        conditions: BlockConditions,
+        x_BLE: Tokens,
+        modulation: Tensor,
+        segment: SegmentPlan,
+        plan: BlockPlan,
+        own: BlockContext,
         context: BlockContext | None = None,
         view: ContextView | None = None,
-    ) -> tuple[Tensor, BlockContext]:
-        """Return the tokens after the block and their own un-rotated keys and values."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self._modulations(conditions)
-        attended, own = self.self_attn(
-            self.norm1(x_BLE) * (1 + scale1) + shift1, conditions.rotation, context, view
+    ) -> Tokens:
+        """Return the tokens after the block; `own` is what `keys_values` returned for them."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self._modulations(modulation)
+        attended = self.self_attn(
+            _modulated(self.norm1(x_BLE), scale1, shift1), segment.rotation, own, context, view
         )
-        x_BLE = x_BLE + gate1 * attended
-        camera_scale, camera_shift = self.camera(conditions.rays)
-        x_BLE = x_BLE * (1 + camera_scale) + camera_shift
-        if self.cross_attn is not None and self.norm3 is not None:
-            x_BLE = x_BLE + self.cross_attn(self.norm3(x_BLE), conditions.prompt_embeds)
+        x_BLE = x_BLE + _gated(attended, gate1)
+        x_BLE = x_BLE * (1 + plan.camera_scale) + plan.camera_shift
+        if self.cross_attn is not None and self.norm3 is not None and plan.prompt is not None:
+            normed = self.norm3(x_BLE)
+            base = normed if self.is_residual_normed else x_BLE
+            x_BLE = base + self.cross_attn(normed, plan.prompt)
         if self.actions is not None:
-            latents = conditions.keyboard.shape[1]
-            x_BTPE = x_BLE.unflatten(1, (latents, -1))
-            x_BLE = self.actions(x_BTPE, conditions.keyboard, conditions.mouse).flatten(1, 2)
-        x_BLE = x_BLE + gate2 * self.ffn(self.norm2(x_BLE) * (1 + scale2) + shift2)
-        return x_BLE, own
+            x_BTPE = x_BLE.unflatten(1, (segment.keyboard.shape[1], -1))
+            said = self.actions(x_BTPE, segment.keyboard, segment.mouse, segment.num_memory)
+            x_BLE = said.flatten(1, 2)
+        fed: Tensor = self.ffn(_modulated(self.norm2(x_BLE), scale2, shift2))
+        return x_BLE + _gated(fed, gate2)
 
-    def _modulations(self, conditions: BlockConditions) -> tuple[Tensor, ...]:
-        return (conditions.modulation + self.modulation).chunk(_NUM_MODULATIONS, dim=1)
+    def _modulations(self, modulation: Tensor) -> tuple[Tensor, ...]:
+        """Return six [B, T, E]."""
+        return (modulation + self.modulation[:, None]).unbind(2)
+
+
+def _modulated(x_BLE: Tensor, scale_BTE: Tensor, shift_BTE: Tensor) -> Tensor:
+    """Scale and shift the tokens of each latent by what its timestep says."""
+    x_BTPE = x_BLE.unflatten(1, (scale_BTE.shape[1], -1))
+    out: Tensor = (x_BTPE * (1 + scale_BTE[:, :, None]) + shift_BTE[:, :, None]).flatten(1, 2)
+    return out
+
+
+def _gated(x_BLE: Tensor, gate_BTE: Tensor) -> Tensor:
+    x_BTPE = x_BLE.unflatten(1, (gate_BTE.shape[1], -1))
+    return (x_BTPE * gate_BTE[:, :, None]).flatten(1, 2)

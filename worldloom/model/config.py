@@ -2,40 +2,101 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from worldloom.config import Config
 from worldloom.frames import TEMPORAL_STRIDE
 
+Reach = Literal["latent", "segment", "window"]
+
 
 class TransformerConfig(Config):
-    """Sizes of a stream transformer and of what a segment sees."""
+    """Sizes of a transformer, what a segment is and what it sees."""
 
+    layout: Literal["stream", "reference"] = Field(
+        "stream",
+        description="stream: committed latents leave keys and values that later segments read; "
+        "reference: every step reads memory, past and new latents at once, in both directions",
+    )
     latent_channels: int = Field(16, ge=1, description="channels of a latent")
     latent_height: int = Field(8, ge=1, description="rows of a latent")
     latent_width: int = Field(8, ge=1, description="columns of a latent")
+    spatial_stride: int = Field(8, ge=1, description="pixels of a latent's edge")
     patch_size: int = Field(2, ge=1, description="latent rows and columns that make one token")
     dim: int = Field(128, ge=8, description="width of the residual stream")
     num_blocks: int = Field(5, ge=1, description="transformer blocks")
     num_heads: int = Field(4, ge=1, description="attention heads")
     ffn_dim: int = Field(320, ge=8, description="hidden width of the feed-forward layers")
+    is_residual_normed: bool = Field(
+        False,
+        description="before a block reads the prompt, replace the residual stream by its norm "
+        "(as Matrix-Game 3.0 does in memory mode) instead of only reading the norm",
+    )
+
+    position: Literal["geometry", "panorama", "lattice"] = Field(
+        "geometry",
+        description="rotary coordinates: lattice (latent, row, column; Matrix-Game 3.0), geometry "
+        "(age, azimuth, elevation, x, z; values turned too), panorama (geometry at the lattice's "
+        "frequencies, so that a lattice's weights can start it)",
+    )
+    rope_jitter: float = Field(
+        0.2, ge=0, lt=1, description="spread of the rotary base over heads, as a share of it"
+    )
+    max_memory_gap: int = Field(
+        32, ge=1, description="latents; memory older than this counts as this old"
+    )
+    has_place_embedding: bool = Field(
+        True, description="add a learned vector to each place of a latent"
+    )
+    ray_samples: int = Field(1, ge=1, description="rays along the edge of one latent pixel")
+
     num_action_blocks: int = Field(2, ge=0, description="blocks, from the first, with actions")
+    action_dim: int = Field(64, ge=8, description="width inside an action module")
+    action_num_heads: int = Field(4, ge=1, description="attention heads inside an action module")
+    action_key_dim: int = Field(16, ge=1, description="width of an embedded keyboard frame")
+    action_rotary_dim: int = Field(
+        8, ge=2, multiple_of=2, description="channels of an action head that turn with time"
+    )
+    action_window_latents: int = Field(3, ge=1, description="latents whose actions a token reads")
+
+    text: Literal["learned", "umt5"] = Field(
+        "learned",
+        description="learned: hashed words embedded by the model itself; umt5: embeddings of the "
+        "public encoder are given",
+    )
     num_text_blocks: int = Field(
         1, ge=0, description="blocks, from the first, that read the prompt"
     )
-    action_dim: int = Field(64, ge=8, description="width inside an action module")
-    action_num_heads: int = Field(4, ge=1, description="attention heads inside an action module")
-    action_window_latents: int = Field(3, ge=1, description="latents whose actions a token reads")
     text_dim: int = Field(64, ge=8, description="width of a prompt token")
     text_vocabulary: int = Field(512, ge=2, description="buckets that prompt words hash into")
     text_length: int = Field(16, ge=1, description="prompt tokens kept")
-    segment_latents: int = Field(3, ge=1, description="latents generated at once")
+
+    first_segment_latents: int = Field(
+        1, ge=1, description="latents of the first segment, the start image's among them"
+    )
+    segment_latents: int = Field(3, ge=1, description="new latents of every later segment")
     num_past_latents: int = Field(4, ge=1, description="latest committed latents always seen")
     num_memory_latents: int = Field(5, ge=0, description="older latents seen, the sink among them")
-    rope_jitter: float = Field(0.2, ge=0, description="spread of the time base over heads")
-    max_memory_gap: int = Field(32, ge=1, description="latents; older memory counts as this old")
+    memory_refresh_frames: int = Field(
+        40, ge=0, description="frames for which a slot of memory keeps its latent, at least"
+    )
+    translation: Literal["metric", "relative"] = Field(
+        "metric",
+        description="what lengths a token is told: metres, or (reference layout, Matrix-Game 3.0) "
+        "shares of the longest step of its window",
+    )
+    reach: Reach = Field(
+        "latent",
+        description="what a committed latent attends to while its keys and values are computed "
+        "(stream layout): itself, its segment, or the window that its segment saw",
+    )
+    accepts_inexact_replay: bool = Field(
+        False,
+        description="required by reach=window: keys and values then hang on all that was seen "
+        "before, so a session whose cache was dropped goes on differently",
+    )
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -48,7 +109,40 @@ class TransformerConfig(Config):
         if self.dim % (2 * self.num_heads):
             message = f"dim {self.dim} is not a multiple of twice num_heads {self.num_heads}"
             raise ValueError(message)
+        if self.action_dim % self.action_num_heads:
+            message = (
+                f"action_dim {self.action_dim} is not a multiple of "
+                f"action_num_heads {self.action_num_heads}"
+            )
+            raise ValueError(message)
+        if self.action_rotary_dim > self.action_dim // self.action_num_heads:
+            message = (
+                f"action_rotary_dim {self.action_rotary_dim} is more than the "
+                f"{self.action_dim // self.action_num_heads} channels of an action head"
+            )
+            raise ValueError(message)
         return self
+
+    @model_validator(mode="after")
+    def _layout_fits(self) -> Self:
+        if self.layout == "stream" and self.position == "lattice":
+            message = (
+                "position 'lattice' in the stream layout: keys that are computed once cannot say "
+                "where they were seen from, so expected 'geometry' or 'panorama'"
+            )
+            raise ValueError(message)
+        if self.reach == "window" and not self.accepts_inexact_replay:
+            message = (
+                "reach 'window' gives up exact replay: a session resumed from its latents goes on "
+                "differently; say accepts_inexact_replay=true to take that"
+            )
+            raise ValueError(message)
+        return self
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of a frame, pixels."""
+        return self.latent_height * self.spatial_stride, self.latent_width * self.spatial_stride
 
     @property
     def token_rows(self) -> int:
@@ -71,8 +165,13 @@ class TransformerConfig(Config):
         return self.dim // self.num_heads
 
     @property
+    def patch_channels(self) -> int:
+        """Values of one token's patch of latent."""
+        return self.latent_channels * self.patch_size**2
+
+    @property
     def segment_frames(self) -> int:
-        """Pixel frames of one generated segment."""
+        """Pixel frames of one generated segment after the first."""
         return TEMPORAL_STRIDE * self.segment_latents
 
     @property
@@ -84,3 +183,8 @@ class TransformerConfig(Config):
     def num_context_latents(self) -> int:
         """Committed latents that a segment can see."""
         return self.num_past_latents + self.num_memory_latents
+
+    @property
+    def has_exact_replay(self) -> bool:
+        """Whether latents, poses and actions alone determine everything that follows."""
+        return self.reach != "window"

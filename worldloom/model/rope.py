@@ -1,15 +1,23 @@
-"""Rotary embedding over geometry: where a token is in time, which way its ray points, from where.
+"""Rotary embedding: where a token lies, as angles that channel pairs turn by.
 
-A token's coordinates are (age, azimuth, elevation, x, z) in the frame of the current segment's
-anchor camera: latents, radians, radians, metres, metres. Each rotary pair turns with one of them,
-so attention sees relative time and relative geometry, and a committed latent's keys stay valid for
-ever: they are stored un-rotated and turned to the anchor of whoever reads them. Rotating the
-values too, and turning the result back by the query, hands the reader the offset itself
-(geometric transform attention, Miyato et al. 2024).
-Azimuth frequencies are integers, so a full turn comes back to itself. The time base differs a
-little from head to head (jittered RoPE, Matrix-Game 3.0). It does not know what a token holds.
+A token has coordinates; every rotary pair of a head turns with one of them, so attention sees
+differences alone. Three sets of coordinates and frequencies:
 
-Letters: B batch, L tokens, N heads, D channels of a head.
+* lattice: (latent, row, column), base 10,000 (Wan2.2, Matrix-Game 3.0).
+* geometry: (age, azimuth, elevation, x, z) in the frame of the segment's anchor camera: latents,
+  radians, radians, metres, metres. Azimuth frequencies are integers, so a full turn comes back to
+  itself. Values turn too, and what is read is turned back by the query, which hands the reader the
+  offset itself (geometric transform attention, Miyato et al. 2024).
+* panorama: the coordinates of geometry at the frequencies of the lattice. Within a level view of
+  90 degrees azimuth runs with the column and elevation against the row, so weights that learned on
+  the lattice start it; the slowest pairs of the age, which hardly turn within its range, turn with
+  x and z.
+
+The base differs from head to head (jittered RoPE, sigma_theta in Matrix-Game 3.0). Committed keys
+are stored un-rotated and turned by whoever reads them, so a key stays valid for ever.
+It does not know what a token holds.
+
+Letters: B batch, L tokens, N heads, D channels of a head, P rotary pairs (D / 2), K coordinates.
 """
 
 from __future__ import annotations
@@ -18,63 +26,132 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-NUM_COORDINATES = 5
-AGE, AZIMUTH, ELEVATION, X, Z = range(NUM_COORDINATES)
+from worldloom.model.config import TransformerConfig
 
-Coordinates = Float[Tensor, "B L 5"]
+AGE, AZIMUTH, ELEVATION, X, Z = range(5)
+LATENT, ROW, COLUMN = range(3)
+
 Angles = Float[Tensor, "B L N P"]
+Rotation = tuple[Tensor, Tensor]
 
-# Shares of the rotary pairs, and the slowest and fastest frequency of each coordinate (radians a
-# unit). Azimuth and elevation must tell neighbouring tokens apart; x and z span a room.
+_THETA = 10_000.0
+# Geometry: shares of the rotary pairs, and the slowest and fastest frequency of each coordinate
+# (radians a unit). Azimuth and elevation must tell neighbouring tokens apart; x and z span a room.
 _SHARES = ((AGE, 3), (AZIMUTH, 5), (ELEVATION, 3), (X, 2), (Z, 3))
 _RANGES = {AGE: (0.05, 1.0), ELEVATION: (2.0, 12.0), X: (0.4, 1.6), Z: (0.3, 1.6)}
 
 
-class GeometryRope(nn.Module):
+def num_coordinates(config: TransformerConfig) -> int:
+    """Return how many coordinates a token has."""
+    return 3 if config.position == "lattice" else 5
+
+
+class RotaryEmbedding(nn.Module):
     """Turn coordinates into rotary angles, one set of frequencies a head."""
 
-    def __init__(self, head_dim: int, num_heads: int, jitter: float) -> None:
-        """Build the frequency table [N, 5, D/2]."""
-        super().__init__()
-        pairs = _pairs_by_coordinate(head_dim // 2)
-        table = torch.zeros(num_heads, NUM_COORDINATES, head_dim // 2)
-        spread = torch.linspace(-1, 1, num_heads) if num_heads > 1 else torch.zeros(1)
-        start = 0
-        for coordinate, count in pairs:
-            frequencies = _frequencies(coordinate, count)
-            scale = 1 + jitter * spread if coordinate == AGE else torch.ones(num_heads)
-            table[:, coordinate, start : start + count] = scale[:, None] * frequencies
-            start += count
-        self.table: Tensor
-        self.register_buffer("table", table, persistent=False)
+    table: Tensor
 
-    def forward(self, coordinates: Coordinates) -> tuple[Angles, Angles]:
-        """Return (cosine, sine) [B, L, N, D/2] of coordinates [B, L, 5]."""
-        angles = torch.einsum("blc,ncp->blnp", coordinates, self.table)
+    def __init__(self, config: TransformerConfig) -> None:
+        """Build the frequency table [N, K, P]."""
+        super().__init__()
+        build = {"lattice": lattice_table, "geometry": geometry_table, "panorama": panorama_table}
+        self.register_buffer("table", build[config.position](config).float(), persistent=False)
+        self.turns_values = config.position == "geometry"
+
+    def forward(self, coordinates: Float[Tensor, "B L K"]) -> tuple[Angles, Angles]:
+        """Return (cosine, sine) [B, L, N, P] of coordinates."""
+        angles = torch.einsum("blc,ncp->blnp", coordinates.float(), self.table)
         return angles.cos(), angles.sin()
 
 
-def rotate(x_BLND: Tensor, rotation: tuple[Tensor, Tensor], *, inverse: bool = False) -> Tensor:
-    """Turn each channel pair (i, i + D/2) by its angle, or back with `inverse`."""
+def rotate(
+    x_BLND: Float[Tensor, "B L N D"], rotation: Rotation, *, inverse: bool = False
+) -> Float[Tensor, "B L N D"]:
+    """Turn each channel pair (2i, 2i + 1) by its angle, or back with `inverse`."""
     cosine, sine = rotation
     if inverse:
         sine = -sine
-    first, second = x_BLND.chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+    first, second = x_BLND.unflatten(-1, (-1, 2)).unbind(-1)
+    turned = [first * cosine - second * sine, first * sine + second * cosine]
+    return torch.stack(turned, dim=-1).flatten(-2)
 
 
-def _pairs_by_coordinate(num_pairs: int) -> list[tuple[int, int]]:
+def lattice_table(config: TransformerConfig) -> Float[Tensor, "N 3 P"]:
+    """Return the frequencies of latent, row and column, the pairs in that order."""
+    table = torch.zeros(config.num_heads, 3, config.head_dim // 2, dtype=torch.float64)
+    start = 0
+    for coordinate, count in enumerate(_lattice_pairs(config)):
+        table[:, coordinate, start : start + count] = _powers(config, count)
+        start += count
+    return table
+
+
+def panorama_table(config: TransformerConfig) -> Float[Tensor, "N 5 P"]:
+    """Return the lattice's frequencies for directions of a level view of 90 degrees."""
+    of_time, of_rows, of_columns = _lattice_pairs(config)
+    per_axis = max(1, of_time // 8)
+    of_age = of_time - 2 * per_axis
+    if of_age < 1:
+        message = f"head_dim {config.head_dim}: too few channels for a panorama, expected 18"
+        raise ValueError(message)
+    table = torch.zeros(config.num_heads, 5, config.head_dim // 2, dtype=torch.float64)
+    table[:, AGE, :of_age] = -_powers(config, of_time)[:, :of_age]  # an age grows as time falls
+    table[:, X, of_age : of_age + per_axis] = _spaced(X, per_axis)
+    table[:, Z, of_age + per_axis : of_time] = _spaced(Z, per_axis)
+    rows = slice(of_time, of_time + of_rows)
+    # Tokens a radian at the centre of the view; rows grow downwards, elevation upwards.
+    table[:, ELEVATION, rows] = -config.token_rows / 2 * _powers(config, of_rows)
+    table[:, AZIMUTH, rows.stop :] = config.token_cols / 2 * _powers(config, of_columns)
+    return table
+
+
+def geometry_table(config: TransformerConfig) -> Float[Tensor, "N 5 P"]:
+    """Return frequencies chosen for ages, directions and metres."""
+    num_heads, num_pairs = config.num_heads, config.head_dim // 2
+    table = torch.zeros(num_heads, 5, num_pairs, dtype=torch.float64)
+    spread = 1 + config.rope_jitter * _epsilon(num_heads)
+    start = 0
+    for coordinate, count in _geometry_pairs(num_pairs):
+        scale = spread if coordinate == AGE else torch.ones_like(spread)
+        table[:, coordinate, start : start + count] = scale[:, None] * _spaced(coordinate, count)
+        start += count
+    return table
+
+
+def _epsilon(num_heads: int) -> Tensor:
+    if num_heads == 1:
+        return torch.zeros(1, dtype=torch.float64)
+    return torch.linspace(-1, 1, num_heads, dtype=torch.float64)
+
+
+def _powers(config: TransformerConfig, count: int) -> Tensor:
+    """Return theta_h ** (-i / count) for i < count: [N, count]."""
+    theta = _THETA * (1 + config.rope_jitter * _epsilon(config.num_heads))
+    exponent = torch.arange(count, dtype=torch.float64) / count
+    return theta[:, None] ** -exponent
+
+
+def _lattice_pairs(config: TransformerConfig) -> tuple[int, int, int]:
+    pairs = config.head_dim // 2
+    third = pairs // 3
+    if not third:
+        message = f"head_dim {config.head_dim}: expected at least 6 channels for three coordinates"
+        raise ValueError(message)
+    return pairs - 2 * third, third, third
+
+
+def _geometry_pairs(num_pairs: int) -> list[tuple[int, int]]:
     whole = sum(share for _, share in _SHARES)
     counts = [max(1, share * num_pairs // whole) for _, share in _SHARES]
     counts[AZIMUTH] += num_pairs - sum(counts)
     if counts[AZIMUTH] < 1:
-        message = f"head_dim {2 * num_pairs}: expected at least {2 * NUM_COORDINATES} channels"
+        message = f"head_dim {2 * num_pairs}: expected at least {2 * len(_SHARES)} channels"
         raise ValueError(message)
     return [(coordinate, count) for (coordinate, _), count in zip(_SHARES, counts, strict=True)]
 
 
-def _frequencies(coordinate: int, count: int) -> Tensor:
+def _spaced(coordinate: int, count: int) -> Tensor:
     if coordinate == AZIMUTH:
-        return torch.logspace(0, 4, count, base=2).round()
+        return torch.logspace(0, 4, count, base=2, dtype=torch.float64).round()
     slow, fast = _RANGES[coordinate]
-    return torch.logspace(0, 1, count, base=fast / slow) * slow
+    return slow * torch.logspace(0, 1, count, base=fast / slow, dtype=torch.float64)

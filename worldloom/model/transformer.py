@@ -1,18 +1,25 @@
-"""The world-model transformer: noisy latents of a segment to their velocity, with a context.
+"""The world-model transformer: noisy latents of a segment to their velocity.
 
-Two passes share every weight. `commit` reads clean latents, each alone, and returns the keys and
-values that later segments see: a pure function of that latent, its pose and its actions, so they
-can be dropped and recomputed exactly. `denoise` reads a noisy segment together with a context of
-committed keys and values, and returns the velocity of flow matching.
-It does not know which latents make up the context, nor the schedule of noise.
+One network, three passes over the same weights:
+
+* `prepare` works out what poses, actions and prompt say to every block: once a segment.
+* `denoise` reads a segment's latents, each at its own noise level, beside a context of committed
+  keys and values (stream layout), or with memory and past as clean latents of the same sequence
+  (reference layout), and returns the velocity of flow matching.
+* `commit` reads clean latents and returns their un-rotated keys and values, block by block, for
+  later segments to see. Without a context they are a pure function of those latents, their poses
+  and actions, so they can be dropped and recomputed exactly.
+
+It does not know which latents make up a segment or a context, nor the schedule of noise.
 
 Letters: B batch, C channels, T latents, H W rows and columns, P tokens of a latent, L = T P,
-E width, N heads, D channels of a head, S context tokens.
+E width, N heads, D channels of a head, S context tokens, K coordinates, W words or window frames.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,136 +27,195 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldloom.model.attention import BlockContext, ContextView
-from worldloom.model.block import BlockConditions, TransformerBlock
+from worldloom.model.block import BlockPlan, SegmentPlan, TransformerBlock
+from worldloom.model.camera_injection import RayEmbedding
 from worldloom.model.config import TransformerConfig
-from worldloom.model.geometry import RAY_DIM
-from worldloom.model.rope import GeometryRope
+from worldloom.model.geometry import ray_dim
+from worldloom.model.rope import RotaryEmbedding
 from worldloom.model.text_encoder import TextEncoder
 
 Latents = Float[Tensor, "B C T H W"]
+Sigma = Float[Tensor, "B T"]
 
-_TIME_EMBED_DIM = 128
+TIMESTEPS = 1000
+_TIME_EMBED_DIM = 256
 
 
 @dataclass
-class SegmentInput:
-    """Latents of a segment with everything that conditions them."""
+class SegmentConditions:
+    """What conditions a segment of T latents, apart from its noise."""
 
-    latents: Tensor  # [B, C, T, H, W]
-    sigma: Tensor  # [B], 0 clean to 1 noise
-    rays: Tensor  # [B, T, P, patch^2 * 6]
-    coordinates: Tensor  # [B, L, 5]
+    rays: Tensor  # [B, T, P, R]
+    coordinates: Tensor  # [B, L, K]
     keyboard: Tensor  # [B, T, W, keys]: the window of actions of each latent
     mouse: Tensor  # [B, T, W, axes]
-    prompt_tokens: Tensor  # [B, words]
+    prompt: Tensor  # [B, W] token numbers (learned encoder), or [B, W, text_dim] embeddings
+    num_memory: int = 0  # leading latents that are memory (reference layout)
 
 
 @dataclass
 class Context:
-    """Committed keys and values that a segment sees, block by block, and where they lie."""
+    """Committed keys and values that a segment sees, and where they lie.
 
-    blocks: list[BlockContext]  # each [B, S, N, D]
-    coordinates: Tensor  # [B, S, 5]
-    is_valid: Tensor  # [B, S]
+    `blocks` holds them block by block, each [B, S, N, D]. While whole clips are committed at once
+    a segment sees keys that are being computed in the same pass: then `of_own` picks them out of
+    each block's own keys and values.
+    """
+
+    coordinates: Tensor  # [B, S, K]
+    is_valid: Tensor | None  # [B, S]; None if all is there
+    blocks: list[BlockContext] | None = None
+    of_own: Callable[[int, BlockContext], BlockContext] | None = None
+
+    def block(self, index: int, own: BlockContext) -> BlockContext:
+        """Return what block `index` sees beside its own tokens."""
+        if self.of_own is not None:
+            return self.of_own(index, own)
+        assert self.blocks is not None, "a context holds keys and values or says where they are"
+        return self.blocks[index]
+
+
+@dataclass
+class PreparedSegment:
+    """A segment's conditions as the blocks read them."""
+
+    segment: SegmentPlan
+    blocks: list[BlockPlan]
 
 
 class WorldModelTransformer(nn.Module):
-    """Stream transformer of Matrix-Game 3.0's kind at any size."""
+    """Transformer of Matrix-Game 3.0 at any size, in its own layout or as a stream."""
 
     def __init__(self, config: TransformerConfig) -> None:
         """Build the network; output, gates of cameras and actions start at zero."""
         super().__init__()
         self.config = config
-        patch_dim = config.latent_channels * config.patch_size**2
-        self.patch_embed = nn.Linear(patch_dim, config.dim)
-        self.place_embed = nn.Parameter(
-            torch.randn(1, config.tokens_per_latent_frame, config.dim) * 0.02
+        self.patch_embed = nn.Linear(config.patch_channels, config.dim)
+        self.place_embed = (
+            nn.Parameter(torch.randn(config.tokens_per_latent_frame, config.dim) * 0.02)
+            if config.has_place_embedding
+            else None
         )
-        self.ray_embed = nn.Linear(RAY_DIM * config.patch_size**2, config.dim)
-        self.text_encoder = TextEncoder(config.text_vocabulary, config.text_length, config.text_dim)
+        self.ray_embed = RayEmbedding(ray_dim(config), config.dim)
+        self.text_encoder = (
+            TextEncoder(config.text_vocabulary, config.text_length, config.text_dim)
+            if config.text == "learned"
+            else None
+        )
+        self.text_embed = nn.Sequential(
+            nn.Linear(config.text_dim, config.dim),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.dim, config.dim),
+        )
         self.time_embed = nn.Sequential(
             nn.Linear(_TIME_EMBED_DIM, config.dim), nn.SiLU(), nn.Linear(config.dim, config.dim)
         )
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(config.dim, 6 * config.dim))
-        self.rope = GeometryRope(config.head_dim, config.num_heads, config.rope_jitter)
+        self.rope = RotaryEmbedding(config)
         self.blocks = nn.ModuleList(
-            TransformerBlock(
-                config,
-                has_actions=index < config.num_action_blocks,
-                has_text=index < config.num_text_blocks,
-            )
-            for index in range(config.num_blocks)
+            TransformerBlock(config, index) for index in range(config.num_blocks)
         )
         self.head_norm = nn.LayerNorm(config.dim, elementwise_affine=False, eps=1e-6)
         self.head_modulation = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
-        self.head = nn.Linear(config.dim, patch_dim)
+        self.head = nn.Linear(config.dim, config.patch_channels)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def commit(self, segment: SegmentInput) -> list[BlockContext]:
-        """Return the un-rotated keys and values [B, P, N, D] of clean latents, T = 1 each."""
-        x_BLE, conditions, _ = self._embed(segment)
+    def prepare(self, conditions: SegmentConditions) -> PreparedSegment:
+        """Work out what every denoising step of a segment shares."""
+        prompt = conditions.prompt
+        if self.text_encoder is not None:
+            prompt = self.text_encoder(prompt)
+        prompt_BWE = self.text_embed(prompt.to(self.dtype))
+        rays_BLE = self.ray_embed(conditions.rays.flatten(1, 2).to(self.dtype))
+        segment = SegmentPlan(
+            rotation=self.rope(conditions.coordinates),
+            keyboard=conditions.keyboard.to(self.dtype),
+            mouse=conditions.mouse.to(self.dtype),
+            num_memory=conditions.num_memory,
+        )
+        return PreparedSegment(
+            segment, [block.plan(rays_BLE, prompt_BWE) for block in self._blocks()]
+        )
+
+    def denoise(
+        self,
+        latents: Latents,
+        sigma: Sigma,
+        prepared: PreparedSegment,
+        context: Context | None = None,
+    ) -> Latents:
+        """Return the velocity (noise minus data) of latents whose noise levels are sigma."""
+        x_BLE, time_BTE, modulation = self._embed(latents, sigma)
+        view = self._view(context)
+        for index, block in enumerate(self._blocks()):
+            own = block.keys_values(x_BLE, modulation)
+            seen = None if context is None else context.block(index, own)
+            plan = prepared.blocks[index]
+            x_BLE = block(x_BLE, modulation, prepared.segment, plan, own, seen, view)
+        shift, scale = (time_BTE[:, :, None] + self.head_modulation[:, None]).unbind(2)
+        normed = self.head_norm(x_BLE).unflatten(1, (latents.shape[2], -1))
+        modulated = normed * (1 + scale[:, :, None]) + shift[:, :, None]
+        return self._to_latents(self.head(modulated))
+
+    def commit(
+        self, latents: Latents, prepared: PreparedSegment, context: Context | None = None
+    ) -> list[BlockContext]:
+        """Return the un-rotated keys and values [B, L, N, D] of clean latents, block by block."""
+        sigma = latents.new_zeros(latents.shape[0], latents.shape[2])
+        x_BLE, _, modulation = self._embed(latents, sigma)
+        view = self._view(context)
         committed: list[BlockContext] = []
-        last = len(self.blocks) - 1
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, TransformerBlock)
-            if index == last:
-                committed.append(block.keys_values(x_BLE, conditions))
-            else:
-                x_BLE, own = block(x_BLE, conditions)
-                committed.append(own)
+        blocks = self._blocks()
+        for index, block in enumerate(blocks):
+            own = block.keys_values(x_BLE, modulation)
+            committed.append(own)
+            if index < len(blocks) - 1:  # nothing reads the last block's tokens
+                seen = None if context is None else context.block(index, own)
+                plan = prepared.blocks[index]
+                x_BLE = block(x_BLE, modulation, prepared.segment, plan, own, seen, view)
         return committed
 
-    def denoise(self, segment: SegmentInput, context: Context | None) -> Latents:
-        """Return the velocity (noise minus data) of the segment's latents."""
-        x_BLE, conditions, time_BE = self._embed(segment)
-        view = None
-        if context is not None:
-            view = ContextView(self.rope(context.coordinates), context.is_valid)
-        for index, block in enumerate(self.blocks):
-            block_context = context.blocks[index] if context is not None else None
-            x_BLE, _ = block(x_BLE, conditions, block_context, view)
-        shift, scale = (time_BE[:, None] + self.head_modulation).chunk(2, dim=1)
-        velocity = self.head(self.head_norm(x_BLE) * (1 + scale) + shift)
-        return self._to_latents(velocity, segment.latents.shape[2])
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type that tokens are computed in."""
+        return self.patch_embed.weight.dtype
 
-    def _embed(self, segment: SegmentInput) -> tuple[Tensor, BlockConditions, Tensor]:
-        config = self.config
-        latents = segment.latents.shape[2]
-        x_BLE = self.patch_embed(self._to_patches(segment.latents))
-        x_BLE = x_BLE + self.place_embed.repeat(1, latents, 1)
-        time_BE = self.time_embed(_sinusoid(segment.sigma).to(x_BLE.dtype))
-        conditions = BlockConditions(
-            modulation=self.time_projection(time_BE).unflatten(1, (6, config.dim)),
-            rays=self.ray_embed(segment.rays.flatten(1, 2)),
-            rotation=self.rope(segment.coordinates),
-            prompt_embeds=self.text_encoder(segment.prompt_tokens),
-            keyboard=segment.keyboard,
-            mouse=segment.mouse,
-        )
-        return x_BLE, conditions, time_BE
+    def _blocks(self) -> list[TransformerBlock]:
+        blocks = list(self.blocks.children())
+        return [block for block in blocks if isinstance(block, TransformerBlock)]
 
-    def _to_patches(self, latents: Latents) -> Tensor:
-        """Return [B, T P, C patch^2] of latents [B, C, T, H, W]."""
+    def _view(self, context: Context | None) -> ContextView | None:
+        if context is None:
+            return None
+        return ContextView(self.rope(context.coordinates), context.is_valid)
+
+    def _embed(self, latents: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return tokens [B, L, E], embedded timesteps [B, T, E] and modulations [B, T, 6, E]."""
+        x_BLE = self.patch_embed(self._to_patches(latents).to(self.dtype))
+        if self.place_embed is not None:
+            x_BLE = x_BLE + self.place_embed.repeat(latents.shape[2], 1)
+        time_BTE = self.time_embed(timestep_embedding(TIMESTEPS * sigma).to(self.dtype))
+        return x_BLE, time_BTE, self.time_projection(time_BTE).unflatten(-1, (6, -1))
+
+    def _to_patches(self, latents: Tensor) -> Tensor:
+        """Return [B, T P, C patch^2] of latents [B, C, T, H, W]; a patch is (C, row, column)."""
         patch = self.config.patch_size
         x: Tensor = latents.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))
         return x.permute(0, 2, 3, 5, 1, 4, 6).flatten(4).flatten(1, 3)
 
-    def _to_latents(self, patches: Tensor, latents: int) -> Latents:
-        """Undo `_to_patches`."""
+    def _to_latents(self, patches: Tensor) -> Tensor:
+        """Return [B, C, T, H, W] of [B, T, P, patch^2 C]; a patch is (row, column, C)."""
         config = self.config
         patch = config.patch_size
-        x = patches.view(
-            -1, latents, config.token_rows, config.token_cols, config.latent_channels, patch, patch
-        )
-        return x.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
+        x = patches.unflatten(-1, (patch, patch, -1))
+        x = x.unflatten(2, (config.token_rows, config.token_cols))
+        return x.permute(0, 6, 1, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)
 
 
-def _sinusoid(sigma: Tensor) -> Tensor:
-    """Return the sinusoidal embedding [B, 128] of noise levels in [0, 1], as timesteps in 1000."""
+def timestep_embedding(timesteps: Float[Tensor, "B T"]) -> Float[Tensor, "B T 256"]:
+    """Return the sinusoidal embedding (cosines, then sines) of timesteps in [0, 1000]."""
     half = _TIME_EMBED_DIM // 2
-    frequencies = torch.exp(
-        -math.log(10_000) * torch.arange(half, device=sigma.device, dtype=torch.float32) / half
-    )
-    angles = 1000 * sigma.float()[:, None] * frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
+    exponent = torch.arange(half, device=timesteps.device, dtype=torch.float32) / half
+    angles = timesteps.float()[..., None] * torch.exp(-math.log(10_000) * exponent)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)

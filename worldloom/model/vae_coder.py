@@ -133,6 +133,14 @@ class VAEDecoder(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
+    @property
+    def num_past_latents(self) -> int:
+        """How many latents before its own a frame depends on.
+
+        Decoding that many before a latent leaves the cache that decoding all of them leaves.
+        """
+        return sum(conv.num_past for conv in self.modules() if isinstance(conv, CausalConv))
+
     def forward(
         self, latents: Tensor, cache: DecoderCache | None = None
     ) -> tuple[Tensor, DecoderCache]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from worldloom.camera import Intrinsics, Kinematics
 from worldloom.config import Config
-from worldloom.memory.retrieval import RetrievalConfig
+from worldloom.memory.config import BankConfig, RetrievalConfig
 from worldloom.model.config import TransformerConfig
 
 
@@ -18,8 +18,21 @@ class SamplerConfig(Config):
     sigmas: tuple[float, ...] = Field(
         (1.0, 0.857, 0.6), description="noise levels at which the model is asked, as it sees them"
     )
-    solver: Literal["euler", "renoise"] = Field(
-        "renoise", description="euler follows the flow; renoise draws fresh noise between levels"
+    solver: Literal["euler", "renoise", "unipc"] = Field(
+        "renoise",
+        description="euler follows the flow; renoise draws fresh noise between levels; unipc is "
+        "the multistep sampler of order 2 that Matrix-Game 3.0 uses",
+    )
+    truncates_timesteps: bool = Field(
+        False, description="tell the model whole timesteps out of 1000, rounded down"
+    )
+    guidance_scale: float = Field(
+        1.0,
+        ge=0,
+        description="uncond + scale (cond - uncond); 1 costs one forward a step, others two",
+    )
+    negative_prompt: str = Field(
+        "", description="prompt of the unconditional branch, where guidance_scale is not 1"
     )
 
     @field_validator("sigmas")
@@ -53,8 +66,22 @@ class ReleaseConfig(Config):
     retrieval: RetrievalConfig = Field(
         default_factory=RetrievalConfig, description="memory retrieval"
     )
+    bank: BankConfig = Field(
+        default_factory=BankConfig, description="what of a session's past stays in memory"
+    )
     kinematics: Kinematics = Field(default_factory=Kinematics, description="what an action moves")
     intrinsics: Intrinsics = Field(description="camera of the frames, pixels")
     height: int = Field(ge=8, description="frame height, pixels")
     width: int = Field(ge=8, description="frame width, pixels")
     worlds: tuple[WorldEntry, ...] = Field(min_length=1, description="places to begin at")
+
+    @model_validator(mode="after")
+    def _frames_fit(self) -> Self:
+        if (self.height, self.width) != self.transformer.frame_size:
+            rows, cols = self.transformer.frame_size
+            message = (
+                f"frames of {self.height}x{self.width} pixels beside a transformer for "
+                f"{rows}x{cols}: expected the same"
+            )
+            raise ValueError(message)
+        return self

@@ -34,7 +34,9 @@ from worldloom.model.vae import (
 from worldloom.quantize.convert import load_quantized
 from worldloom.rollout.config import ReleaseConfig, WorldEntry
 from worldloom.rollout.segment import Conditioner
-from worldloom.rollout.session import Frames, SessionState, WorldModel, WorldSession
+from worldloom.rollout.session import WorldSession
+from worldloom.rollout.truth import SessionState
+from worldloom.rollout.world_model import Frames, WorldModel
 
 CONFIG_FILE = "release.json"
 TRANSFORMER_FILE = "transformer.safetensors"
@@ -145,17 +147,16 @@ def load_release(folder: Path) -> Release:
     except (OSError, SafetensorError) as error:
         message = f"{folder / TRANSFORMER_FILE}: cannot be read ({error})"
         raise ArtifactError(message) from error
-    frame_size = (config.height, config.width)
     model = WorldModel(
         transformer=transformer.eval(),
         encoder=load_encoder(folder),
         decoder=load_decoder(folder),
-        conditioner=Conditioner(config.transformer, config.intrinsics, frame_size),
+        conditioner=Conditioner(config.transformer, config.intrinsics),
         sampler=config.sampler,
         retrieval=config.retrieval,
         kinematics=config.kinematics,
         intrinsics=config.intrinsics,
-        frame_size=frame_size,
+        bank=config.bank,
     )
     return Release(config, model, tuple(_read_world(folder, world) for world in config.worlds))
 

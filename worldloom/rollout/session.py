@@ -1,85 +1,41 @@
-"""A session: one player's walk, segment by segment.
+"""A session of a stream model: one player's walk, segment by segment.
 
 Latents, poses and actions are the truth; keys, values and the decoder's cache follow from them, so
 a session is stored and resumed by that truth alone and goes on with the same frames. Noise of
-segment i depends on (seed, i) only. It does not know transports, slots or deadlines.
+segment i depends on (seed, i) only. It does not know transports, slots of a server or deadlines.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from worldloom.actions import Actions
-from worldloom.camera import Intrinsics, Kinematics, integrate_poses, pose_matrix
+from worldloom.camera import integrate_poses, pose_matrix
 from worldloom.diffusion.solver import solve
-from worldloom.errors import DataError
-from worldloom.frames import TEMPORAL_STRIDE
-from worldloom.memory.bank import MemoryBank
-from worldloom.memory.retrieval import RetrievalConfig, retrieve
+from worldloom.frames import TEMPORAL_STRIDE, num_pixel_frames
+from worldloom.memory.paging import PayloadCache
+from worldloom.model.attention import BlockContext
 from worldloom.model.text_encoder import tokenize
-from worldloom.model.transformer import Context, WorldModelTransformer
-from worldloom.model.vae import DecoderCache, VAEDecoder, VAEEncoder
-from worldloom.rollout.config import SamplerConfig
-from worldloom.rollout.segment import Conditioner, action_windows, past_indices
+from worldloom.model.transformer import Context
+from worldloom.model.vae import DecoderCache
+from worldloom.rollout.context_slots import ContextSlots
+from worldloom.rollout.segment import Windows
+from worldloom.rollout.truth import FloatArray, SessionState, SessionTruth, segment_of
+from worldloom.rollout.world_model import (
+    Frames,
+    WorldModel,
+    image_to_video,
+    require_actions,
+    segment_generator,
+    told_sigma,
+    video_to_frames,
+)
 
-Frames = NDArray[np.uint8]
-FloatArray = NDArray[np.float64]
-
-
-@dataclass
-class WorldModel:
-    """The networks and settings that sessions share."""
-
-    transformer: WorldModelTransformer
-    encoder: VAEEncoder
-    decoder: VAEDecoder
-    conditioner: Conditioner
-    sampler: SamplerConfig
-    retrieval: RetrievalConfig
-    kinematics: Kinematics
-    intrinsics: Intrinsics
-    frame_size: tuple[int, int]
-
-    @property
-    def segment_frames(self) -> int:
-        """Pixel frames of one segment."""
-        return self.transformer.config.segment_frames
-
-
-@dataclass
-class SessionState:
-    """The truth of a session: what it takes to go on with the same frames."""
-
-    latents: list[Tensor] = field(default_factory=list)  # each [C, H, W]
-    poses: list[FloatArray] = field(default_factory=list)  # each latent's [4, 4]
-    keyboard: list[NDArray[np.float32]] = field(default_factory=list)  # each [frames, keys]
-    mouse: list[NDArray[np.float32]] = field(default_factory=list)  # each [frames, axes]
-
-
-def image_to_video(image: Frames, frame_size: tuple[int, int]) -> Tensor:
-    """Return an image uint8 [H, W, 3] as a one-frame video [1, 3, 1, H, W] in [-1, 1].
-
-    Raises:
-        DataError: for another type or size.
-    """
-    expected = (*frame_size, 3)
-    if image.dtype != np.uint8 or image.shape != expected:
-        message = f"start image: {image.dtype} {list(image.shape)}, expected uint8 {list(expected)}"
-        raise DataError(message)
-    pixels = torch.from_numpy(image.astype(np.float32) / 127.5 - 1)
-    return pixels.permute(2, 0, 1)[None, :, None]
-
-
-def video_to_frames(video: Tensor) -> Frames:
-    """Return frames uint8 [F, H, W, 3] of a video [1, 3, F, H, W] in [-1, 1]."""
-    pixels = ((video[0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(1, 2, 3, 0).cpu().numpy()
+# Segments whose keys and values are kept for when they become memory; others are computed again.
+_CACHED_SEGMENTS = 4
+_NO_ACTION = Actions.still(1)
 
 
 class WorldSession:
@@ -104,9 +60,7 @@ class WorldSession:
         pose = pose_matrix(np.zeros(3), 0.0, pitch_radians)
         with torch.inference_mode():
             latent = model.encoder(image_to_video(image, model.frame_size))[0]
-            keyboard = np.zeros((1, 6), np.float32)
-            mouse = np.zeros((1, 2), np.float32)
-            self.first_frame = self._take(latent, pose[None], keyboard, mouse)[0]
+            self.first_frame = self._take(latent, pose[None], _NO_ACTION)[0]
 
     @classmethod
     def resume(
@@ -115,16 +69,8 @@ class WorldSession:
         """Return a session that goes on from a stored state, recomputing all that follows."""
         session = cls.__new__(cls)
         session._begin(model, prompt, seed, memory=memory)  # noqa: SLF001
-        latents = 0
         with torch.inference_mode():
-            for keyboard, mouse in zip(state.keyboard, state.mouse, strict=True):
-                count = max(1, len(keyboard) // TEMPORAL_STRIDE)
-                chunk = torch.stack(state.latents[latents : latents + count], dim=1)[None]
-                poses = np.stack(state.poses[latents : latents + count])
-                frames = session._take(chunk, poses, keyboard, mouse)  # noqa: SLF001
-                if not latents:
-                    session.first_frame = frames[0]
-                latents += count
+            session._replay(state)  # noqa: SLF001
         return session
 
     def _begin(self, model: WorldModel, prompt: str, seed: int, *, memory: bool) -> None:
@@ -132,25 +78,44 @@ class WorldSession:
         self.model = model
         self.seed = seed
         self.memory = memory
-        self.state = SessionState()
-        self.bank = MemoryBank()
+        self.truth = SessionTruth(
+            config, model.bank, model.retrieval, model.intrinsics, model.spill_folder
+        )
+        self.slots = ContextSlots(config, dtype=model.transformer.dtype, device=model.device)
+        self.committed: PayloadCache[list[BlockContext]] = PayloadCache(_CACHED_SEGMENTS)
         self._decoder_cache: DecoderCache | None = None
-        self._tokens = tokenize([prompt], config.text_vocabulary, config.text_length)
+        tokens = tokenize([prompt], config.text_vocabulary, config.text_length)
+        self._prompt = tokens.to(model.device)
 
     @property
     def segment_index(self) -> int:
         """Segments generated so far, which is the number of the next one."""
-        return len(self.state.keyboard) - 1
+        return (len(self.truth) - 1) // self.model.transformer.config.segment_latents
 
     @property
     def num_frames(self) -> int:
         """Frames generated so far, the start frame included."""
-        return 1 + TEMPORAL_STRIDE * (len(self.bank) - 1)
+        return num_pixel_frames(len(self.truth))
+
+    @property
+    def segment_frames(self) -> int:
+        """Frames that the next segment adds."""
+        return self.model.segment_frames
 
     @property
     def pose(self) -> FloatArray:
         """The camera's current c2w pose [4, 4]."""
-        return self.state.poses[-1]
+        return self.truth.latest_pose
+
+    def snapshot(self) -> SessionState:
+        """Return the truth of the session, from which `resume` goes on."""
+        return self.truth.snapshot()
+
+    def drop_caches(self) -> None:
+        """Forget keys, values and the decoder's features, and work them out again."""
+        with torch.inference_mode():
+            self.committed.clear()
+            self._restore(self.truth.snapshot())
 
     def generate_segment(self, actions: Actions, poses: FloatArray | None = None) -> Frames:
         """Generate the frames uint8 [F, H, W, 3] that follow from a segment's actions.
@@ -161,116 +126,152 @@ class WorldSession:
                 actions otherwise.
 
         Raises:
-            DataError: when the number of actions is not that of a segment.
+            DataError: when the number of actions is not that of a segment, or a pose is not rigid.
         """
-        expected = self.model.segment_frames
-        if len(actions) != expected:
-            message = f"actions: {len(actions)} frames, expected the {expected} of a segment"
-            raise DataError(message)
+        require_actions(actions, self.segment_frames)
         if poses is None:
             keyboard, mouse = actions.keyboard.astype(float), actions.mouse.astype(float)
             poses = integrate_poses(self.pose, keyboard, mouse, self.model.kinematics)
         latent_poses = poses[TEMPORAL_STRIDE - 1 :: TEMPORAL_STRIDE]
         with torch.inference_mode():
+            for slot in self._choose_memory(len(self.truth), latent_poses):
+                self._write(slot)
             latents = self._denoise(latent_poses, actions)
-            return self._take(latents, latent_poses, actions.keyboard, actions.mouse)
+            return self._take(latents, latent_poses, actions)
 
     def _denoise(self, poses: FloatArray, actions: Actions) -> Tensor:
-        transformer, conditioner = self.model.transformer, self.model.conditioner
+        """Return the latents [1, C, T, H, W] of the next segment."""
+        transformer, sampler, count = self.model.transformer, self.model.sampler, len(poses)
         config = transformer.config
-        context = self._context(poses)
-        start = len(self.bank)
-        windows = self._windows(start, len(poses), actions.keyboard, actions.mouse)
-        generator = torch.Generator().manual_seed(_segment_seed(self.seed, self.segment_index))
-        shape = (1, config.latent_channels, len(poses), config.latent_height, config.latent_width)
-        segment_poses = torch.from_numpy(poses).float()[None]
-        anchor = self.bank.poses[-1][None]
+        anchor = self._on_device(self.pose)
+        windows = self._windows_on_device(self.truth.windows_after(actions))
+        prepared = transformer.prepare(
+            self.model.conditioner.noisy(self._on_device(poses), anchor[:, 0], windows, self._prompt)
+        )
+        context = self._context(anchor[:, 0])
+        generator = segment_generator(self.seed, self.segment_index)
+        shape = (1, config.latent_channels, count, config.latent_height, config.latent_width)
 
         def velocity(noisy: Tensor, sigma: Tensor) -> Tensor:
-            segment = conditioner.noisy(noisy, sigma, segment_poses, anchor, windows, self._tokens)
-            return transformer.denoise(segment, context)
+            told = told_sigma(sigma, sampler)[:, None].expand(-1, count)
+            return transformer.denoise(noisy, told, prepared, context).float()
 
-        assert start, "a session has a start image"
-        return solve(
-            velocity,
-            torch.randn(shape, generator=generator),
-            torch.tensor([*self.model.sampler.sigmas, 0.0]),
-            self.model.sampler.solver,
-            generator,
-        )
+        noise = torch.randn(shape, generator=generator).to(self.model.device)
+        sigmas = torch.tensor([*sampler.sigmas, 0.0])
+        return solve(velocity, noise, sigmas, sampler.solver, generator)
 
-    def _context(self, poses: FloatArray) -> Context:
-        config = self.model.transformer.config
-        start = len(self.bank)
-        past = past_indices(start, config.num_past_latents)
-        chosen = self._recall(poses, past[0]) + past
-        ages = torch.tensor([[start - index for index in chosen]])
+    def _context(self, anchor: Tensor) -> Context:
+        """Place the slots for the segment that starts after the latest committed latent."""
+        latents, start = self.slots.latents, len(self.truth)
+        poses = self.truth.poses([start - 1 if latent is None else latent for latent in latents])
+        ages = [0 if latent is None else start - latent for latent in latents]
+        is_valid = [latent is not None for latent in latents]
         return self.model.conditioner.context(
-            self.bank.gather(chosen),
-            self.bank.pose_array()[chosen][None],
-            self.bank.poses[-1][None],
-            ages,
-            torch.ones(1, len(chosen), dtype=torch.bool),
+            self.slots.blocks,
+            self._on_device(poses),
+            anchor,
+            torch.tensor([ages], device=self.model.device),
+            None if all(is_valid) else torch.tensor([is_valid], device=self.model.device),
         )
 
-    def _recall(self, poses: FloatArray, num_candidates: int) -> list[int]:
-        if not self.memory or not num_candidates:
+    def _choose_memory(self, start: int, poses: FloatArray) -> list[int]:
+        """Choose memory for the segment at latent `start`; return the slots to write."""
+        if not self.memory:
             return []
-        return retrieve(
-            poses,
-            np.stack(self.state.poses[:num_candidates]),
-            self.model.transformer.config.num_memory_latents,
-            self.model.retrieval,
-            self.model.intrinsics,
-        )
+        config = self.model.transformer.config
+        oldest_past = max(0, start - config.num_past_latents)
+        chosen = self.truth.retrieve(poses, config.num_memory_latents, oldest_past)
+        return self.slots.assign_memory(chosen, start)
 
-    def _take(
-        self,
-        latents: Tensor,
-        poses: FloatArray,
-        keyboard: NDArray[np.float32],
-        mouse: NDArray[np.float32],
-    ) -> Frames:
+    def _write(self, slot: int) -> None:
+        """Write a slot from its latent's segment, committed anew where it is not cached."""
+        latent = self.slots.latents[slot]
+        assert latent is not None, "an empty slot is masked, not written"
+        group = segment_of(latent, self.model.transformer.config)
+        committed = self.committed.get(group.start, lambda _: self._recommit(group))
+        self.slots.write(slot, committed, latent - group.start)
+
+    def _recommit(self, group: range) -> list[BlockContext]:
+        """Return the keys and values of a stored segment as when it was committed.
+
+        With window reach they come out as if it had seen nothing: that is the replay given up.
+        """
+        latents = self.truth.latents(group).to(self.model.device)
+        windows = self._windows_on_device(self.truth.windows(group))
+        return self._commit(latents, self._on_device(self.truth.poses(group)), windows, None)
+
+    def _commit(
+        self, latents: Tensor, poses: Tensor, windows: Windows, seen: tuple[Context, Tensor] | None
+    ) -> list[BlockContext]:
+        """Return keys and values [1, T P, N, D] of clean latents [1, C, T, H, W], by block.
+
+        Args:
+            latents: a whole segment's.
+            poses: theirs, [1, T, 4, 4].
+            windows: the actions that they read.
+            seen: with window reach, the context of the segment and its anchor [1, 4, 4].
+        """
+        transformer, conditioner = self.model.transformer, self.model.conditioner
+        if seen is not None:
+            context, anchor = seen
+            conditions = conditioner.noisy(poses, anchor, windows, self._prompt)
+            return transformer.commit(latents, transformer.prepare(conditions), context)
+        alone = transformer.config.reach == "latent"
+        if alone:  # every latent is a sample of its own
+            latents, poses = latents.transpose(0, 2), poses.transpose(0, 1)
+            windows = (windows[0].transpose(0, 1), windows[1].transpose(0, 1))
+        prompt = self._prompt.expand(len(latents), -1)
+        prepared = transformer.prepare(conditioner.clean(poses, windows, prompt))
+        committed = transformer.commit(latents, prepared)
+        if not alone:
+            return committed
+        return [
+            BlockContext(block.keys.flatten(0, 1)[None], block.values.flatten(0, 1)[None])
+            for block in committed
+        ]
+
+    def _take(self, latents: Tensor, poses: FloatArray, actions: Actions) -> Frames:
         """Commit latents [1, C, T, H, W] and decode the frames that they add."""
-        windows = self._windows(len(self.bank), len(poses), keyboard, mouse)
-        by_latent = latents[0].transpose(0, 1)
-        pose_tensor = torch.from_numpy(np.asarray(poses)).float()
-        committed = self.model.transformer.commit(
-            self.model.conditioner.clean(
-                by_latent,
-                pose_tensor,
-                windows[0][0],
-                windows[1][0],
-                self._tokens.expand(len(by_latent), -1),
-            )
-        )
-        for index, (latent, pose) in enumerate(zip(by_latent, pose_tensor, strict=True)):
-            keys_values = [block.row(index) for block in committed]
-            self.bank.append(latent, pose, keys_values)
-        self.state.latents.extend(by_latent)
-        self.state.poses.extend(np.asarray(poses))
-        self.state.keyboard.append(keyboard)
-        self.state.mouse.append(mouse)
+        start = len(self.truth)
+        windows = self._windows_on_device(self.truth.windows_after(actions))
+        seen = None
+        if self.model.transformer.config.reach == "window" and start:
+            anchor = self._on_device(self.pose)[:, 0]
+            seen = self._context(anchor), anchor
+        committed = self._commit(latents, self._on_device(poses), windows, seen)
+        self.truth.append(latents, poses, actions)
+        self.committed.put(start, committed)
+        for index in range(len(poses)):
+            slot = self.slots.assign_past(start + index)
+            self.slots.write(slot, committed, index)
         video, self._decoder_cache = self.model.decoder(latents, self._decoder_cache)
         return video_to_frames(video)
 
-    def _windows(
-        self,
-        start: int,
-        count: int,
-        keyboard: NDArray[np.float32],
-        mouse: NDArray[np.float32],
-    ) -> tuple[Tensor, Tensor]:
-        """Return the action windows [1, T, W, A] of latents start .. start + count."""
-        frames = self.model.transformer.config.action_window_frames
-        at = torch.arange(start, start + count)[None]
-        both = []
-        for history, new in ((self.state.keyboard, keyboard), (self.state.mouse, mouse)):
-            actions = torch.from_numpy(np.concatenate([*history, new]))[None]
-            both.append(action_windows(actions, at, frames))
-        return both[0], both[1]
+    def _replay(self, state: SessionState) -> None:
+        """Take in a stored truth and choose memory as it was chosen then."""
+        for group, latents, poses, actions in state.segments(self.model.transformer.config):
+            if group.start:
+                self._choose_memory(group.start, poses)
+            self.truth.append(latents, poses, actions)
+            for latent in group:
+                self.slots.assign_past(latent)
+        self._restore(state)
 
+    def _restore(self, state: SessionState) -> None:
+        """Work out keys, values and the decoder's features from the truth."""
+        for slot, latent in enumerate(self.slots.latents):
+            if latent is not None:
+                self._write(slot)
+        decoder, latents = self.model.decoder, state.latents.to(self.model.device)
+        first = latents[:1].transpose(0, 1)[None]
+        self.first_frame = video_to_frames(decoder(first)[0])[0]
+        recent = latents[-(1 + decoder.num_past_latents) :].transpose(0, 1)[None]
+        _, self._decoder_cache = decoder(recent)
 
-def _segment_seed(seed: int, segment_index: int) -> int:
-    digest = hashlib.sha256(f"{seed}/{segment_index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    def _on_device(self, poses: FloatArray) -> Tensor:
+        """Return poses [4, 4] or [T, 4, 4] as float32 [1, T, 4, 4]."""
+        batch = torch.from_numpy(poses.reshape(1, -1, 4, 4)).float()
+        return batch.to(self.model.device)
+
+    def _windows_on_device(self, windows: Windows) -> Windows:
+        return windows[0].to(self.model.device), windows[1].to(self.model.device)

@@ -1,5 +1,5 @@
 import torch
-from tiny import CONFIG, FRAME_SIZE, INTRINSICS, tiny_clips, tiny_transformer
+from tiny import CONFIG, INTRINSICS, tiny_clips, tiny_transformer
 
 from worldloom.distill.self_forcing import (
     generate_with_gradient,
@@ -10,10 +10,11 @@ from worldloom.distill.self_forcing import (
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
-from worldloom.train.flow_objective import SegmentedClips, predict_velocity
+from worldloom.train.clip_context import SegmentedClips, segment_start
+from worldloom.train.flow_objective import Seen, predict_velocity
 
 CLIPS = SegmentedClips(tiny_clips(), CONFIG, RetrievalConfig())
-CONDITIONER = Conditioner(CONFIG, INTRINSICS, FRAME_SIZE)
+CONDITIONER = Conditioner(CONFIG, INTRINSICS)
 SAMPLER = SamplerConfig()
 SIZE = CONFIG.segment_latents
 
@@ -33,7 +34,7 @@ def no_clip_hidden():
 def test_a_rollout_replaces_its_segments_and_nothing_else():
     made = roll_out(tiny_transformer(), CONDITIONER, batch(), range(1, 2), SAMPLER, generator())
     recorded = batch().latents
-    start = CLIPS.segment_start(1)
+    start = segment_start(1, CONFIG)
     assert torch.equal(made[:, :start], recorded[:, :start])
     assert torch.equal(made[:, start + SIZE :], recorded[:, start + SIZE :])
     assert not torch.allclose(made[:, start : start + SIZE], recorded[:, start : start + SIZE])
@@ -49,7 +50,7 @@ def test_a_view_predicts_what_training_predicts():
             transformer,
             CONDITIONER,
             given,
-            given.latents,
+            Seen(given.latents),
             noisy.flatten(0, 1),
             sigma.flatten(),
         ).unflatten(0, (3, 3))
@@ -63,7 +64,7 @@ def test_later_segments_are_generated_from_earlier_generated_ones():
     transformer = tiny_transformer()
     both = roll_out(transformer, CONDITIONER, batch(), range(2), SAMPLER, generator())
     second_only = roll_out(transformer, CONDITIONER, batch(), range(1, 2), SAMPLER, generator())
-    start = CLIPS.segment_start(1)
+    start = segment_start(1, CONFIG)
     assert not torch.allclose(both[:, start : start + SIZE], second_only[:, start : start + SIZE])
 
 
@@ -84,7 +85,7 @@ def test_only_the_exit_step_carries_a_gradient():
     lengths = set()
     for seed in range(12):
         calls.clear()
-        made = generate_with_gradient(velocity, (2, 4, SIZE, 4, 4), SAMPLER, generator(seed))
+        made = generate_with_gradient(velocity, (2, 4, SIZE, 4, 4), SAMPLER, generator(seed), torch.device("cpu"))
         assert calls == [False] * (len(calls) - 1) + [True]
         assert made.requires_grad
         lengths.add(len(calls))

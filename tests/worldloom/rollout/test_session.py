@@ -1,5 +1,3 @@
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -53,7 +51,7 @@ def test_a_resumed_session_goes_on_with_the_same_frames():
     walk = session()
     for yaw in (0.1, -0.2, 0.0, 0.2):
         walk.generate_segment(actions(yaw))
-    again = WorldSession.resume(MODEL, copy.deepcopy(walk.state), prompt="a room", seed=0)
+    again = WorldSession.resume(MODEL, walk.snapshot(), prompt="a room", seed=0)
     assert again.num_frames == walk.num_frames
     for yaw in (0.1, 0.2):
         expected = walk.generate_segment(actions(yaw))
@@ -92,7 +90,7 @@ def test_length_has_no_limit_in_the_positions_it_uses():
     for _ in range(segments):
         frames = walk.generate_segment(actions(0.0))
     assert np.isfinite(frames.astype(float)).all()
-    assert len(walk.bank) == 1 + segments * CONFIG.segment_latents
+    assert len(walk.truth) == 1 + segments * CONFIG.segment_latents
 
 
 def test_another_number_of_actions_is_refused():

@@ -3,10 +3,11 @@ from tiny import CONFIG, tiny_clips, tiny_transformer
 
 from worldloom.diffusion.config import ErrorBufferConfig
 from worldloom.memory.retrieval import RetrievalConfig
+from worldloom.train.clip_context import SegmentedClips, segment_start
 from worldloom.train.flow_objective import (
     FlowObjective,
     FlowObjectiveConfig,
-    SegmentedClips,
+    Seen,
     predict_velocity,
 )
 from worldloom.train.trainer import step_generator
@@ -26,9 +27,9 @@ def objective(**values):
 def test_a_segment_sees_its_past_and_older_latents_once_each():
     clips = SegmentedClips(tiny_clips(num_segments=4), CONFIG, RetrievalConfig())
     for segment in range(clips.num_segments):
-        start = clips.segment_start(segment)
-        indices = clips.plan.indices[0, segment]
-        valid = clips.plan.is_valid[0, segment]
+        start = segment_start(segment, CONFIG)
+        indices = clips.context_indices[0, segment]
+        valid = clips.context_valid[0, segment]
         seen = indices[valid].tolist()
         assert len(set(seen)) == len(seen)
         assert max(seen) == start - 1  # the latest is always seen, the future never
@@ -49,11 +50,11 @@ def test_a_sessions_velocity_is_the_trainings_velocity():
     sigma = torch.rand(len(noise))
     with torch.no_grad():
         both = clips.batch(torch.tensor([0, 1, 2]))
-        together = predict_velocity(transformer, conditioner, both, both.latents, noise, sigma)
+        together = predict_velocity(transformer, conditioner, both, Seen(both.latents), noise, sigma)
         one = clips.batch(torch.tensor([1]))
         rows = slice(clips.num_segments, 2 * clips.num_segments)
         alone = predict_velocity(
-            transformer, conditioner, one, one.latents, noise[rows], sigma[rows]
+            transformer, conditioner, one, Seen(one.latents), noise[rows], sigma[rows]
         )
     torch.testing.assert_close(together[rows], alone, atol=1e-5, rtol=1e-5)
 
@@ -63,12 +64,12 @@ def test_later_latents_do_not_reach_earlier_segments():
     clips = SegmentedClips(tiny_clips(), CONFIG, RetrievalConfig())
     batch = clips.batch(torch.tensor([0]))
     changed = batch.latents.clone()
-    changed[:, clips.segment_start(1) :] += 1.0
+    changed[:, segment_start(1, CONFIG) :] += 1.0
     noise = torch.randn(clips.num_segments, 4, CONFIG.segment_latents, 4, 4)
     with torch.no_grad():
         a, b = (
             predict_velocity(
-                built.transformer, built.conditioner, batch, x, noise, torch.full((3,), 0.5)
+                built.transformer, built.conditioner, batch, Seen(x), noise, torch.full((3,), 0.5)
             )
             for x in (batch.latents, changed)
         )
@@ -128,7 +129,7 @@ def test_random_memory_stays_older_than_the_past():
     original = built.train.batch(torch.arange(3))
     batch = built._hide_context(original, step_generator(0, 0))
     for segment in range(built.train.num_segments):
-        first = max(0, built.train.segment_start(segment) - CONFIG.num_past_latents)
+        first = max(0, segment_start(segment, CONFIG) - CONFIG.num_past_latents)
         valid = batch.context_valid[:, segment, :SLOTS]
         assert (batch.context_indices[:, segment, :SLOTS][valid] < max(first, 1)).all()
 

@@ -1,0 +1,149 @@
+"""The truth of a session: its latents, poses and actions, from which all else follows.
+
+It is bounded in memory (what is neither recent nor a keyframe is on disk alone), it chooses memory
+among what it holds, and it can be taken out and put back whole. It does not know keys, values,
+noise or decoders.
+
+Letters: L latents, F frames (1 + 4 (L - 1)), C channels, H W latent rows and columns, T latents of
+a segment, W frames of an action window, Q query poses.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES, Actions
+from worldloom.camera import Intrinsics
+from worldloom.frames import TEMPORAL_STRIDE
+from worldloom.memory.config import BankConfig, RetrievalConfig
+from worldloom.memory.latent_bank import LatentBank
+from worldloom.model.config import TransformerConfig
+from worldloom.rollout.action_log import ActionLog
+from worldloom.rollout.segment import Windows
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """What it takes to go on with the same frames."""
+
+    latents: Tensor  # [L, C, H, W] float32
+    poses: FloatArray  # [L, 4, 4], camera to world
+    keyboard: NDArray[np.float32]  # [F, keys]
+    mouse: NDArray[np.float32]  # [F, axes]
+
+    def segments(
+        self, config: TransformerConfig
+    ) -> Iterator[tuple[range, Tensor, FloatArray, Actions]]:
+        """Yield each segment's latents (numbers, then values [1, C, T, H, W]), poses, actions."""
+        start = 0
+        while start < len(self.latents):
+            group = segment_of(start, config)
+            frames = slice(max(0, TEMPORAL_STRIDE * (start - 1) + 1), TEMPORAL_STRIDE * group[-1] + 1)
+            at = slice(group.start, group.stop)
+            actions = Actions(self.keyboard[frames], self.mouse[frames])
+            yield group, self.latents[at].transpose(0, 1)[None], self.poses[at], actions
+            start = group.stop
+
+
+def segment_of(latent: int, config: TransformerConfig) -> range:
+    """Return the latents that were generated together with one."""
+    first, size = config.first_segment_latents, config.segment_latents
+    if latent < first:
+        return range(first)
+    start = first + (latent - first) // size * size
+    return range(start, start + size)
+
+
+class SessionTruth:
+    """Latents, poses and actions of one session, in order of time."""
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        bank: BankConfig,
+        retrieval: RetrievalConfig,
+        intrinsics: Intrinsics,
+        spill_folder: Path | None,
+    ) -> None:
+        """Begin with nothing; what leaves memory goes into a new folder under `spill_folder`.
+
+        The folder goes with the session; None puts it where temporary files are.
+        """
+        self.config = config
+        self._folder = tempfile.TemporaryDirectory(prefix="worldloom-session-", dir=spill_folder)
+        folder = Path(self._folder.name)
+        shape = (config.latent_channels, config.latent_height, config.latent_width)
+        self._bank = LatentBank(bank, shape, retrieval, intrinsics, spill_folder=folder)
+        self._actions = ActionLog(folder / "actions.records")
+
+    def __len__(self) -> int:
+        """Return the number of latents."""
+        return len(self._bank)
+
+    @property
+    def latest_pose(self) -> FloatArray:
+        """The camera's current c2w pose [4, 4]."""
+        return self.poses([len(self) - 1])[0]
+
+    def append(
+        self, latents: Float[Tensor, "1 C T H W"], poses: FloatArray, actions: Actions
+    ) -> None:
+        """Add a segment's latents, their poses [T, 4, 4] and the actions of their frames."""
+        self._actions.append(actions)
+        self._bank.append(
+            latents[0].transpose(0, 1).float().cpu(), torch.from_numpy(np.asarray(poses))
+        )
+
+    def latents(self, group: range) -> Float[Tensor, "1 C T H W"]:
+        """Return latents of the session."""
+        return self._bank.latents(group).transpose(0, 1)[None]
+
+    def poses(self, indices: Sequence[int]) -> FloatArray:
+        """Return the poses [n, 4, 4] of latents."""
+        return self._bank.poses(indices).numpy()
+
+    def windows(self, group: range) -> Windows:
+        """Return the actions [1, T, W, ...] that latents of the session read."""
+        return _split(self._actions.windows(group, self.config.action_window_latents))
+
+    def windows_after(self, actions: Actions) -> Windows:
+        """Return the actions that the next latents would read if these were theirs."""
+        return _split(self._actions.windows_after(actions, self.config.action_window_latents))
+
+    def retrieve(self, query_poses: FloatArray, num: int, exclude_from: int) -> list[int]:
+        """Return latents before `exclude_from` that see most of the coming views, sink first."""
+        return self._bank.retrieve(torch.from_numpy(query_poses), num, exclude_from)
+
+    def snapshot(self) -> SessionState:
+        """Return everything, read back from memory and disk."""
+        everything = range(len(self))
+        frames = self._actions.frames(everything).reshape(-1, NUM_KEYS + NUM_MOUSE_AXES)
+        frames = frames[TEMPORAL_STRIDE - 1 :].astype(np.float32)  # the start image is one frame
+        return SessionState(
+            latents=self._bank.latents(everything),
+            poses=self.poses(everything),
+            keyboard=frames[:, :NUM_KEYS],
+            mouse=frames[:, NUM_KEYS:],
+        )
+
+    def close(self) -> None:
+        """Give up the session's files."""
+        self._actions.close()
+        self._bank.close()
+        self._folder.cleanup()
+
+
+def _split(windows: Float[np.ndarray, "T W A"]) -> Windows:
+    both = torch.from_numpy(windows)[None]
+    return both[..., :NUM_KEYS], both[..., NUM_KEYS:]

@@ -1,0 +1,100 @@
+"""What sessions share: the networks, the sampler, the camera; and pixels in and out of them.
+
+It does not know a session's state.
+
+Letters: F frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worldloom.actions import Actions
+from worldloom.camera import Intrinsics, Kinematics
+from worldloom.diffusion.schedule import sigma_to_timestep, timestep_to_sigma
+from worldloom.errors import DataError
+from worldloom.memory.config import BankConfig, RetrievalConfig
+from worldloom.model.transformer import WorldModelTransformer
+from worldloom.model.vae import VAEDecoder, VAEEncoder
+from worldloom.rollout.config import SamplerConfig
+from worldloom.rollout.segment import Conditioner
+
+Frames = NDArray[np.uint8]
+
+@dataclass
+class WorldModel:
+    """The networks and settings that sessions share."""
+
+    transformer: WorldModelTransformer
+    encoder: VAEEncoder
+    decoder: VAEDecoder
+    conditioner: Conditioner
+    sampler: SamplerConfig
+    retrieval: RetrievalConfig
+    kinematics: Kinematics
+    intrinsics: Intrinsics
+    bank: BankConfig = field(default_factory=BankConfig)
+    spill_folder: Path | None = None  # where sessions keep what leaves memory; None: temporary
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of a frame, pixels."""
+        return self.transformer.config.frame_size
+
+    @property
+    def segment_frames(self) -> int:
+        """Pixel frames of one segment after the first."""
+        return self.transformer.config.segment_frames
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer computes."""
+        return self.transformer.patch_embed.weight.device
+
+
+def image_to_video(image: Frames, frame_size: tuple[int, int]) -> Float[Tensor, "1 3 1 H W"]:
+    """Return an image uint8 [H, W, 3] as a one-frame video in [-1, 1].
+
+    Raises:
+        DataError: for another type or size.
+    """
+    expected = (*frame_size, 3)
+    if image.dtype != np.uint8 or image.shape != expected:
+        message = f"start image: {image.dtype} {list(image.shape)}, expected uint8 {list(expected)}"
+        raise DataError(message)
+    pixels = torch.from_numpy(image.astype(np.float32) / 127.5 - 1)
+    return pixels.permute(2, 0, 1)[None, :, None]
+
+
+def video_to_frames(video: Float[Tensor, "1 3 F H W"]) -> Frames:
+    """Return frames uint8 [F, H, W, 3] of a video in [-1, 1]."""
+    pixels = ((video[0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(1, 2, 3, 0).cpu().numpy()
+
+
+def require_actions(actions: Actions, num_frames: int) -> None:
+    """Raise `DataError` unless there are as many actions as the next segment has frames."""
+    if len(actions) != num_frames:
+        message = f"actions: {len(actions)} frames, expected the {num_frames} of a segment"
+        raise DataError(message)
+
+
+def segment_generator(seed: int, segment_index: int) -> torch.Generator:
+    """Return the generator of a segment's noise, a function of the seed and its number."""
+    digest = hashlib.sha256(f"{seed}/{segment_index}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def told_sigma(sigma: Float[Tensor, " B"], sampler: SamplerConfig) -> Float[Tensor, " B"]:
+    """Return the noise levels as the model is told them, whole timesteps if the sampler says so."""
+    if not sampler.truncates_timesteps:
+        return sigma
+    return timestep_to_sigma(sigma_to_timestep(sigma, is_truncated=True))

@@ -69,3 +69,30 @@ def test_without_candidates_or_slots_nothing_is_chosen():
 def test_pose_distance_adds_metres_and_radians():
     found = pose_distance(looking(0.0)[None], np.stack([looking(0.5), looking(0.0, (3, 0, 4))]))
     np.testing.assert_allclose(found, [0.5, 5.0], atol=1e-9)
+
+
+def test_without_a_sink_the_first_choice_is_the_best_one():
+    history = np.stack([looking(a) for a in (np.pi, 0.8, 0.1)])
+    assert retrieve(looking(0.0)[None], history, 1, CONFIG, INTRINSICS, keep_sink=False) == [2]
+    assert retrieve(looking(0.0)[None], history, 1, CONFIG, INTRINSICS) == [SINK_INDEX]
+
+
+def test_of_equal_poses_the_later_wins_however_long_the_history():
+    history = np.stack([looking(np.pi)] + [looking(0.0)] * 600)
+    assert retrieve(looking(0.0)[None], history, 2, CONFIG, INTRINSICS) == [SINK_INDEX, 600]
+
+
+def test_a_metre_costs_as_much_cover_as_the_weight_says():
+    seen = np.zeros((1, 100, 3), bool)
+    seen[0, :50, 1], seen[0, :52, 2] = True, True  # two hundredths more, but a metre farther
+    distance = np.array([0.0, 0.0, 1.0])
+    assert greedy_cover(seen, distance, 2, 0.019)[1] == 2
+    assert greedy_cover(seen, distance, 2, 0.021)[1] == 1
+
+
+def test_cover_estimates_the_share_of_volume():
+    """A camera two of ten metres behind reaches eight metres deep into the frustum."""
+    config = RetrievalConfig(near_metres=0.01, far_metres=10.0, depths=16, rows=16, cols=16)
+    behind = looking(0.0, (0.0, 0.0, -2.0))
+    share = visibility(looking(0.0)[None], behind[None], config, INTRINSICS).mean()
+    assert abs(share - 0.8**3) < 0.01

@@ -1,10 +1,12 @@
 """Actions: what a player does in a frame, its checks and its file format.
 
 `keyboard` [F, 6] is W, S, A, D and two unused keys, 0 or 1 each; `mouse` [F, 2] is (pitch rate,
-yaw rate) in mouse units (one unit is `Kinematics.turn_degrees_per_unit`). `actions[f]` is what
-moved the camera from frame f-1 to frame f. An action file is JSON:
-`{"keyboard": [[...6] ...], "mouse": [[...2] ...]}`. It does not know what the camera does with
-them.
+yaw rate) in mouse units (one unit is `Kinematics.turn_degrees_per_unit`), at most
+`MAX_MOUSE_UNITS` either way. `actions[f]` is what moved the camera from frame f-1 to frame f. An
+action file is JSON: `{"keyboard": [[...6] ...], "mouse": [[...2] ...]}`. It does not know what the
+camera does with them.
+
+Letters: F pixel frames.
 """
 
 from __future__ import annotations
@@ -14,38 +16,54 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from worldloom.errors import DataError
 
 NUM_KEYS = 6
 NUM_MOUSE_AXES = 2
+# What the reference tells the network where there is no action: in memory slots, and in the
+# unconditional branch of guidance. No player's action: a key is never -1.
 NO_ACTION_KEYBOARD = -1.0
 NO_ACTION_MOUSE = 1.0
+# Half a turn a frame at the reference's 15 degrees a unit; no larger turn can be told from the
+# smaller one the other way. Recordings stay within half a unit.
+MAX_MOUSE_UNITS = 12.0
 
-FloatArray = NDArray[np.float32]
+# Of any shape: `Actions` is the check of what came from outside, and says what it expected.
+Unchecked = Float[NDArray[np.float32], "..."]
 
 
 @dataclass(frozen=True)
 class Actions:
-    """The actions of F frames."""
+    """The actions of F frames.
 
-    keyboard: FloatArray
-    mouse: FloatArray
+    Attributes:
+        keyboard: float32 [F, 6], 0 or 1.
+        mouse: float32 [F, 2], mouse units.
+    """
+
+    keyboard: Unchecked
+    mouse: Unchecked
 
     def __post_init__(self) -> None:
-        """Check shapes and ranges; raises `DataError` naming the array."""
-        _check("keyboard", self.keyboard, NUM_KEYS)
-        _check("mouse", self.mouse, NUM_MOUSE_AXES)
+        """Check shapes and ranges; raises `DataError` naming array, place, value and range."""
+        _check_shape("keyboard", self.keyboard, NUM_KEYS)
+        _check_shape("mouse", self.mouse, NUM_MOUSE_AXES)
         if len(self.keyboard) != len(self.mouse):
             message = (
                 f"actions: keyboard has {len(self.keyboard)} frames and mouse {len(self.mouse)},"
                 " expected as many of each"
             )
             raise DataError(message)
-        if not np.isin(self.keyboard, (0.0, 1.0)).all():
-            message = "actions: keyboard holds a value other than 0 and 1"
-            raise DataError(message)
+        _check_values("keyboard", self.keyboard, np.isin(self.keyboard, (0.0, 1.0)), "0 or 1")
+        _check_values(
+            "mouse",
+            self.mouse,
+            np.abs(self.mouse) <= MAX_MOUSE_UNITS,  # false for what is no number
+            f"a number from -{MAX_MOUSE_UNITS:g} to {MAX_MOUSE_UNITS:g}",
+        )
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -101,10 +119,22 @@ def write_actions(path: Path, actions: Actions) -> None:
     path.write_text(json.dumps(values))
 
 
-def _check(name: str, array: FloatArray, width: int) -> None:
+def _check_shape(name: str, array: Unchecked, width: int) -> None:
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         message = f"actions: {name} has shape {list(array.shape)}, expected [frames, {width}]"
         raise DataError(message)
-    if not np.isfinite(array).all():
-        message = f"actions: {name} holds a value that is not finite"
+
+
+def _check_values(
+    name: str,
+    array: Float[NDArray[np.float32], "F columns"],
+    is_valid: Bool[NDArray[np.bool_], "F columns"],
+    expected: str,
+) -> None:
+    if not is_valid.all():
+        frame, column = (int(index) for index in np.argwhere(~is_valid)[0])
+        message = (
+            f"actions: {name} holds a value out of range at frame {frame}, column {column}:"
+            f" {array[frame, column]:g}, expected {expected}"
+        )
         raise DataError(message)

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES, Actions, read_actions, write_actions
+from worldloom.actions import (
+    MAX_MOUSE_UNITS,
+    NO_ACTION_KEYBOARD,
+    NUM_KEYS,
+    NUM_MOUSE_AXES,
+    Actions,
+    read_actions,
+    write_actions,
+)
 from worldloom.errors import DataError
 
 KEYS = [1, 0, 0, 1, 0, 0]
@@ -60,6 +68,14 @@ def test_still_actions_press_and_move_nothing() -> None:
     assert not still.mouse.any()
 
 
+def test_half_a_turn_a_frame_is_still_an_action() -> None:
+    mouse = np.full((2, NUM_MOUSE_AXES), MAX_MOUSE_UNITS, np.float32)
+    keyboard = np.ones((2, NUM_KEYS), np.float32)
+    assert np.array_equal(Actions(keyboard, -mouse).mouse, -mouse)
+    with pytest.raises(DataError, match="expected a number from -12 to 12"):
+        Actions(keyboard, np.nextafter(mouse, np.float32(np.inf)))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none.json"
     assert refusal(path) == f"action file {path}: No such file or directory"
@@ -96,10 +112,22 @@ def test_wrong_keys_are_shown_beside_the_right_ones(
         ({"mouse": [0.0, 0.1, 0.2]}, "mouse has shape [3], expected [frames, 2]"),
         ({"keyboard": [], "mouse": []}, "keyboard has shape [0], expected [frames, 6]"),
         ({"mouse": [MOUSE] * 2}, "keyboard has 3 frames and mouse 2"),
-        ({"keyboard": [[0.5, 0, 0, 0, 0, 0]] * 3}, "keyboard holds a value other than 0 and 1"),
-        ({"mouse": [[0, float("nan")]] * 3}, "mouse holds a value that is not finite"),
-        ({"mouse": [[float("inf"), 0]] * 3}, "mouse holds a value that is not finite"),
-        ({"mouse": [[1e39, 0]] * 3}, "mouse holds a value that is not finite"),
+        (
+            {"keyboard": [KEYS, KEYS, [1, 0, 0.5, 0, 0, 0]]},
+            "keyboard holds a value out of range at frame 2, column 2: 0.5, expected 0 or 1",
+        ),
+        (
+            {"keyboard": [[NO_ACTION_KEYBOARD] * 6] * 3},
+            "keyboard holds a value out of range at frame 0, column 0: -1, expected 0 or 1",
+        ),
+        (
+            {"mouse": [MOUSE, [0, float("nan")], MOUSE]},
+            "mouse holds a value out of range at frame 1, column 1: nan, expected a number from"
+            " -12 to 12",
+        ),
+        ({"mouse": [[float("inf"), 0]] * 3}, "frame 0, column 0: inf, expected a number from -12"),
+        ({"mouse": [[1e39, 0]] * 3}, "frame 0, column 0: inf, expected a number from -12"),
+        ({"mouse": [MOUSE, MOUSE, [0, -12.5]]}, "frame 2, column 1: -12.5, expected a number"),
         ({"keyboard": [KEYS, KEYS, KEYS[:2]]}, "rows of unequal length or not numbers"),
         ({"mouse": [["left", 0]] * 3}, "rows of unequal length or not numbers"),
         ({"mouse": [[{}, 0]] * 3}, "rows of unequal length or not numbers"),

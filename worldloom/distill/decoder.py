@@ -4,51 +4,84 @@
 
 The target is the full decoder's output, not the video: its quality is the goal, and both see the
 same noisy latents. The student starts as a slice of the teacher, so a feature of the one has its
-counterpart in the other. It does not know optimisers, checkpoints or where clips are stored.
+counterpart in the other; matching them is our perceptual distance, with nothing to download. Either
+VAE serves, the small one and Wan2.2's. It does not know optimisers, checkpoints or where clips are
+stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from worldloom.distill.decoder_config import DecoderObjectiveConfig
 from worldloom.errors import ArtifactError
-from worldloom.model.vae import VAEDecoder, VideoVAE
+from worldloom.model.vae import VAEDecoder
+from worldloom.model.wan_vae import WanVAEDecoder
 from worldloom.quantize.prune import prune_decoder
 from worldloom.train.vae_objective import psnr_db, reconstruction_parts
 from worldloom.train.vae_windows import Frames, fixed_windows, long_enough, random_windows
 
-__all__ = ["DecoderObjective", "DecoderObjectiveConfig", "feature_distance"]
+__all__ = ["DecoderObjective", "DecoderObjectiveConfig", "TeacherVAE", "feature_distance"]
+
+DecoderT = TypeVar("DecoderT", VAEDecoder, WanVAEDecoder)
+DecoderT_co = TypeVar("DecoderT_co", VAEDecoder, WanVAEDecoder, covariant=True)
 
 
-class DecoderObjective:
+@runtime_checkable
+class TeacherVAE(Protocol[DecoderT_co]):
+    """A VAE whose decoder can be pruned: `VideoVAE` or `WanVAE`."""
+
+    @property
+    def decoder(self) -> DecoderT_co:
+        """The full decoder."""
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Encode frames to normalised latents."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents to frames in [-1, 1]."""
+
+    def eval(self) -> object:
+        """Enter evaluation mode."""
+
+    def requires_grad_(self, requires_grad: bool = ...) -> object:
+        """Freeze or thaw every parameter."""
+
+    def to(self, device: torch.device) -> object:
+        """Move to a device."""
+
+
+class DecoderObjective(Generic[DecoderT]):
     """Loss of the narrow decoder against the wide one; parity on held-out windows."""
 
     def __init__(
         self,
-        vae: VideoVAE,
+        vae: TeacherVAE[DecoderT],
         config: DecoderObjectiveConfig,
         *,
         train: Sequence[Frames],
         held_out: Sequence[Frames],
-        student: VAEDecoder | None = None,
+        student: DecoderT | None = None,
     ) -> None:
         """Cut the student out of the VAE's decoder, or go on with one that was taught before.
 
         A student that is given may keep other channels than the VAE would lose now, so its
         features are not matched.
         """
-        self.teacher = vae.eval().requires_grad_(requires_grad=False)
+        vae.eval()
+        vae.requires_grad_(requires_grad=False)
+        self.teacher: TeacherVAE[DecoderT] = vae
         self.config = config
         pruned = prune_decoder(vae.decoder, config.removed)
         self._kept = pruned.kept_channels if student is None else None
         if student is not None and student.config != pruned.decoder.config:
             message = f"student {student.config}: expected {pruned.decoder.config}"
             raise ArtifactError(message)
-        self.student = (student or pruned.decoder).requires_grad_(requires_grad=True)
+        self.student: DecoderT = (student or pruned.decoder).requires_grad_(requires_grad=True)
         self.module: nn.Module = self.student
         self._train = long_enough(train, config.window_frames)
         windows = fixed_windows(

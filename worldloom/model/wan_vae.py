@@ -45,6 +45,13 @@ class _Half(nn.Module):
         self.latent_mean = torch.tensor(self.config.latent_mean)[:, None, None, None]
         self.latent_std = torch.tensor(self.config.latent_std)[:, None, None, None]
 
+    def lay_channels_last(self) -> None:
+        """Lay the convolutions' weights out as a GPU reads them fastest; no value changes."""
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        for parameter in self.parameters():
+            if parameter.ndim in formats:
+                parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
+
 
 class WanVAEEncoder(_Half):
     """Pixels to normalised latents."""

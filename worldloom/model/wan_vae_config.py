@@ -7,7 +7,6 @@ its latents). It does not know layers, weights or devices.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -68,7 +67,7 @@ class WanVAEConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _stages_fit(self) -> Self:
+    def _stages_fit(self) -> WanVAEConfig:
         num_halvings = len(self.multipliers) - 1
         halves_time = self.temporal_downsample
         if len(halves_time) != num_halvings or 2 ** sum(halves_time) != TEMPORAL_STRIDE:
@@ -87,7 +86,7 @@ class WanVAEConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _statistics_fit(self) -> Self:
+    def _statistics_fit(self) -> WanVAEConfig:
         for name, values in (("latent_mean", self.latent_mean), ("latent_std", self.latent_std)):
             if len(values) != self.latent_channels:
                 message = (

@@ -90,6 +90,16 @@ def test_streams_that_a_shortcut_joins_keep_the_same_channels() -> None:
     assert torch.equal(kept[2], pairs)
 
 
+@torch.no_grad()
+def test_a_stream_that_a_stage_projects_anew_keeps_its_own_strongest() -> None:
+    wide = wide_decoder()
+    stage = "upsamples.3.upsamples"
+    for writer in ("0.shortcut", "0.residual.6", "1.residual.6", "2.residual.6"):
+        for parameter in wide.get_submodule(f"{stage}.{writer}").parameters():
+            parameter[[0, 1, 3, 6]] = 0
+    assert prune_decoder(wide, 0.5).kept_channels[-1].tolist() == [2, 4, 5, 7]
+
+
 def test_a_pruned_decoder_streams_exactly() -> None:
     small = prune_decoder(wide_decoder(), 0.5).decoder
     whole, _ = small(tiny_latents(4))

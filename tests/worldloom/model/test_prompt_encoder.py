@@ -18,6 +18,7 @@ from tiny_text import (
 
 from worldloom.errors import ArtifactError
 from worldloom.model.prompt_encoder import PromptEncoder, load_prompt_encoder
+from worldloom.model.umt5 import UMT5Encoder
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,11 @@ def test_embeddings_are_zero_from_the_true_length_to_512(encoder) -> None:
     for row, length in enumerate(lengths):
         assert embeds[row, :length].abs().sum(-1).min() > 0
         assert not embeds[row, length:].any()
+
+
+def test_encoding_keeps_no_graph_even_of_an_encoder_in_training(encoder) -> None:
+    trained = PromptEncoder(encoder.tokenizer, UMT5Encoder(TINY))
+    embeds, _ = trained.encode(SENTENCES[:1])
     assert not embeds.requires_grad
 
 

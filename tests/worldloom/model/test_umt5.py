@@ -180,6 +180,10 @@ def test_a_norm_has_unit_root_mean_square_and_keeps_the_mean() -> None:
     norm = RMSNorm(4, 1e-6)
     x = torch.tensor([[[3.0, 4.0, 3.0, 4.0]]])
     torch.testing.assert_close(norm(x), x / 12.5**0.5, atol=1e-6, rtol=0)
-    # Squares that bfloat16 would round are added up in float32.
-    wide = torch.full((1, 1, 4), 257.0, dtype=torch.bfloat16)
-    assert torch.equal(norm.to(torch.bfloat16)(wide), torch.ones_like(wide))
+
+
+def test_a_norm_rounds_to_bfloat16_only_once() -> None:
+    x = torch.randn(1, 8, 64, generator=torch.Generator().manual_seed(3)).to(torch.bfloat16)
+    wide = x.double()
+    exact = wide / (wide.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    assert torch.equal(RMSNorm(64, 1e-6).to(torch.bfloat16)(x), exact.to(torch.bfloat16))

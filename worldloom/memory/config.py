@@ -5,6 +5,8 @@ It imports no torch, so that pipelines can hold these settings. It does not know
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from worldloom.config import Config
@@ -13,6 +15,11 @@ from worldloom.config import Config
 class RetrievalConfig(Config):
     """How a frustum is sampled and how candidates compare."""
 
+    method: Literal["cover", "reference"] = Field(
+        "cover",
+        description="cover: greedy cover without duplicates; reference: the best frame for each "
+        "of five queries (Matrix-Game 3.0; reference layout)",
+    )
     near_metres: float = Field(0.3, gt=0, description="nearest depth that counts, metres")
     far_metres: float = Field(10.0, gt=0, description="farthest depth that counts, metres")
     depths: int = Field(8, ge=1, description="layers of equal volume of a sampled frustum")

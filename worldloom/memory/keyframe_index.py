@@ -161,14 +161,18 @@ class KeyframeIndex:
         self, poses: Float[Tensor, "K 4 4"], points: Float[Tensor, "M 3"]
     ) -> Bool[Tensor, "K M"]:
         """Return which world points lie inside the frusta of poses."""
-        rotation, frustum = poses[:, :3, :3], self._frustum
-        centre = (rotation * poses[:, :3, 3, None]).sum(dim=1)
-        # One product for all three coordinates of all cameras: rows are (axis, camera).
-        to_camera = rotation.permute(2, 0, 1).flatten(0, 1)
-        x, y, z = torch.addmm(centre.T.reshape(-1, 1), to_camera, points.T, beta=-1).chunk(3)
-        inside = (z > frustum.near_metres) & (z < frustum.far_metres)
-        inside &= x.abs_() <= z * frustum.tan_x
-        return inside.logical_and_(y.abs_() <= z * frustum.tan_y)
+        frustum = self._frustum
+        # Axes in units of the frustum's half width, so that a point is inside if |x|, |y| <= z.
+        axes = torch.stack(
+            [poses[:, :3, 0] / frustum.tan_x, poses[:, :3, 1] / frustum.tan_y, poses[:, :3, 2]]
+        )
+        centre = (axes * poses[:, :3, 3]).sum(dim=-1, keepdim=True)
+        # One product for the three coordinates of all cameras.
+        moved = torch.addmm(centre.flatten(0, 1), axes.flatten(0, 1), points.T, beta=-1)
+        x, y, z = moved.chunk(3)
+        inside = torch.maximum(x.abs_(), y.abs_(), out=x) <= z
+        inside &= z > frustum.near_metres
+        return inside.logical_and_(z < frustum.far_metres)
 
     def _distance(self, query_poses: Float[Tensor, "Q 4 4"]) -> Float[Tensor, " K"]:
         """Return metres plus radians between each slot and its nearest query."""

@@ -5,7 +5,8 @@ RAM holds `capacity` latents: the sink, the newest ones and keyframes chosen by 
 latent is read back bit for bit. Without one, a latent that is evicted is gone: asking for it is an
 error, and a session cannot be resumed from the bank. It does not know keys, values or actions.
 
-Letters: T latents, N = T poses, C channels, H W latent rows and columns, n chosen latents, Q query poses.
+Letters: T latents, N = T poses, C channels, H W latent rows and columns, n chosen latents, Q query
+poses.
 """
 
 from __future__ import annotations

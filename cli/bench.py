@@ -1,0 +1,89 @@
+"""`worldloom bench`: measure, and write the figures down with the machine that they were seen on.
+
+The work is in `worldloom.bench`; this module asks, writes and tells.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.output import Output, OutputOption, emit_fields, emit_rows, say
+
+if TYPE_CHECKING:
+    from worldloom.bench.record import BenchReport
+
+app = typer.Typer(
+    help="Measure, and write the figures down.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+_MISSED_EXIT_CODE = 1
+
+
+@app.callback()
+def _group() -> None:
+    """Measure, and write the figures down."""
+
+
+@app.command("memory")
+def memory(
+    trajectories: Annotated[
+        int, typer.Option(min=1, help="Random walks on which the loss of overlap is measured.")
+    ] = 1000,
+    samples: Annotated[int, typer.Option(min=1, help="Timed queries at each length.")] = 200,
+    hull_samples: Annotated[int, typer.Option(min=1, help="Timed queries by exact hulls.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the walks.")] = 0,
+    device: Annotated[str, typer.Option(help="Where ours runs: cpu or cuda.")] = "cpu",
+    output_dir: Annotated[Path, typer.Option(help="Folder for memory.json and memory.md.")] = Path(
+        "docs/results/memory"
+    ),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Measure retrieval: its time against exact hulls, its growth, the overlap it loses."""
+    from worldloom.bench.memory import MemoryBenchConfig, measure_memory
+    from worldloom.bench.record import open_device
+
+    config = MemoryBenchConfig(
+        num_trajectories=trajectories,
+        num_samples=samples,
+        num_hull_samples=hull_samples,
+        seed=seed,
+    )
+    command = (
+        f"worldloom bench memory --trajectories {trajectories} --samples {samples}"
+        f" --hull-samples {hull_samples} --seed {seed} --device {device}"
+    )
+    report = measure_memory(config, open_device(device), command)
+    _finish(report, output_dir, "memory", output)
+
+
+def _finish(report: BenchReport, folder: Path, name: str, output: Output) -> None:
+    """Write a report, show it, and leave with 1 when a bar was missed."""
+    from worldloom.bench.record import write_report
+    from worldloom.config import resolved
+
+    paths = write_report(folder, name, report)
+    if output is Output.JSON:
+        emit_fields(resolved(report), output)
+    else:
+        columns = ("name", "unit", "num_samples", "num_warmup", "median", "p95", "mean")
+        emit_rows(
+            [{key: _short(getattr(row, key)) for key in columns} for row in report.measurements],
+            output,
+        )
+        for bar in report.bars:
+            say(f"{'met' if bar.is_met else 'MISSED'}: {bar.sentence}", output)
+    say(f"written: {', '.join(map(str, paths))}", output)
+    if report.missed:
+        told = "; ".join(bar.sentence for bar in report.missed)
+        typer.echo(f"worldloom: {told}", err=True)
+        raise typer.Exit(_MISSED_EXIT_CODE)
+
+
+def _short(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value

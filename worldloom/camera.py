@@ -13,7 +13,7 @@ Letters: F pixel frames, T latent frames, K pixels of a latent cell.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -119,7 +119,7 @@ def require_rigid(poses: Unchecked, *, name: str = "poses") -> None:
         _require_frames(name, is_good, found, words)
 
 
-def pose_matrix(position: Float[FloatArray, " 3"], yaw: float, pitch: float) -> Pose:
+def pose_matrix(position: Real[FloatArray, " 3"], yaw: float, pitch: float) -> Pose:
     """Return the c2w matrix of a camera at `position` [3] with yaw (right) and pitch (up)."""
     cos_yaw, sin_yaw, cos_pitch, sin_pitch = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
     turn = np.array([[cos_yaw, 0, sin_yaw], [0, 1, 0], [-sin_yaw, 0, cos_yaw]])

@@ -60,7 +60,8 @@ class RotaryEmbedding(nn.Module):
 
     def forward(self, coordinates: Float[Tensor, "B L K"]) -> tuple[Angles, Angles]:
         """Return (cosine, sine) [B, L, N, P] of coordinates."""
-        angles = torch.einsum("blc,ncp->blnp", coordinates.float(), self.table)
+        precise = torch.promote_types(self.table.dtype, torch.float32)
+        angles = torch.einsum("blc,ncp->blnp", coordinates.to(precise), self.table)
         return angles.cos(), angles.sin()
 
 

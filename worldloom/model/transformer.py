@@ -208,14 +208,17 @@ class WorldModelTransformer(nn.Module):
         """Return [B, C, T, H, W] of [B, T, P, patch^2 C]; a patch is (row, column, C)."""
         config = self.config
         patch = config.patch_size
-        x = patches.unflatten(-1, (patch, patch, -1))
+        x: Tensor = patches.unflatten(-1, (patch, patch, -1))
         x = x.unflatten(2, (config.token_rows, config.token_cols))
         return x.permute(0, 6, 1, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)
 
 
 def timestep_embedding(timesteps: Float[Tensor, "B T"]) -> Float[Tensor, "B T 256"]:
-    """Return the sinusoidal embedding (cosines, then sines) of timesteps in [0, 1000]."""
+    """Return the sinusoidal embedding (cosines, then sines) of timesteps in [0, 1000].
+
+    In float64, as Wan computes it: in float32 the angles of late timesteps are off by 6e-5.
+    """
     half = _TIME_EMBED_DIM // 2
-    exponent = torch.arange(half, device=timesteps.device, dtype=torch.float32) / half
-    angles = timesteps.float()[..., None] * torch.exp(-math.log(10_000) * exponent)
+    exponent = torch.arange(half, device=timesteps.device, dtype=torch.float64) / half
+    angles = timesteps.double()[..., None] * torch.exp(-math.log(10_000) * exponent)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from worldloom.camera import Intrinsics, Kinematics, integrate_poses
 from worldloom.data.latents import LatentClips
+from worldloom.diffusion.levels import sampler_levels
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
@@ -60,6 +63,44 @@ def tiny_model(seed: int = 0) -> WorldModel:
         retrieval=RetrievalConfig(),
         kinematics=Kinematics(),
         intrinsics=INTRINSICS,
+    )
+
+
+def tiny_reference_model(method: str = "cover", guidance_scale: float = 1.0) -> WorldModel:
+    """A world model in the reference layout, with Matrix-Game 3.0's windows and sampler."""
+    levels = sampler_levels(3)
+    config = CONFIG.model_copy(
+        update={
+            "layout": "reference",
+            "position": "lattice",
+            "translation": "relative",
+            "has_place_embedding": False,
+            "is_residual_normed": True,
+            "first_segment_latents": 15,
+            "segment_latents": 10,
+            "num_past_latents": 4,
+            "num_memory_latents": 5,
+            "max_memory_gap": 2033,
+        }
+    )
+    stream = tiny_model()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        transformer = WorldModelTransformer(TransformerConfig.model_validate(config.model_dump()))
+        for parameter in transformer.parameters():
+            if not parameter.detach().abs().sum():
+                torch.nn.init.normal_(parameter, std=0.1)
+    return replace(
+        stream,
+        transformer=transformer.eval(),
+        conditioner=Conditioner(transformer.config, INTRINSICS),
+        sampler=SamplerConfig(
+            sigmas=levels.sigmas[:-1],
+            solver="unipc",
+            truncates_timesteps=True,
+            guidance_scale=guidance_scale,
+        ),
+        retrieval=RetrievalConfig(method=method),
     )
 
 

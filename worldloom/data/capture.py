@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 from pydantic import Field, field_validator
@@ -117,7 +117,7 @@ class Capturer:
         self._captioner = make_captioner(config.captions)
         self._engine: DoomEngine | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Capturer:
         """Return itself."""
         return self
 

@@ -194,9 +194,7 @@ class Distillation:
 
     def _score_sigma(self, count: int, generator: torch.Generator) -> Tensor:
         low, high = self.config.min_sigma, self.config.max_sigma
-        sigma = sample_sigma(
-            count, self.config.teacher_steps_shift, generator, low=low, high=high
-        )
+        sigma = sample_sigma(count, self.config.teacher_steps_shift, generator, low=low, high=high)
         return sigma.to(self._device)
 
     @property

@@ -10,7 +10,7 @@ Letters: B batch, L latents of a clip, C channels, T latents of a segment, M con
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float

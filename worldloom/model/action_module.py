@@ -105,7 +105,8 @@ class ActionModule(nn.Module):
 
     def _heads(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
         """Split [B, T, P, count H] into `count` tensors [B, T, P, N, D]."""
-        return x.unflatten(-1, (count, self.num_heads, -1)).unbind(-3)
+        heads: Tensor = x.unflatten(-1, (count, self.num_heads, -1))
+        return heads.unbind(-3)
 
     def _by_place(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
         """Turn [B, T, P, N, D] into [B P, N, T, D], rotated in time where asked."""
@@ -116,7 +117,8 @@ class ActionModule(nn.Module):
 
     def _by_time(self, out: Tensor, batch: int) -> Tensor:
         """Undo `_by_place` and join the heads: [B, T, P, H]."""
-        return out.unflatten(0, (batch, -1)).permute(0, 3, 1, 2, 4).flatten(3)
+        heads: Tensor = out.unflatten(0, (batch, -1))
+        return heads.permute(0, 3, 1, 2, 4).flatten(3)
 
 
 def rotary_frequencies(rotary_dim: int, head_dim: int) -> Float[Tensor, " P"]:

@@ -18,6 +18,7 @@ from worldloom.model.rope import Rotation, rotate
 
 Tokens = Float[Tensor, "B L E"]
 Heads = Float[Tensor, "B N L D"]
+Mask = Bool[Tensor, "B #N #L S"]
 
 _EPS = 1e-6
 
@@ -148,7 +149,7 @@ def attend(
     query: Heads,
     key: Float[Tensor, "B N S D"],
     value: Float[Tensor, "B N S D"],
-    mask: Bool[Tensor, "B #N #L S"] | None = None,
+    mask: Mask | None = None,
 ) -> Heads:
     """Return scaled dot-product attention; the mask is true where a query may look.
 
@@ -165,4 +166,5 @@ def attend(
 
 
 def _split(x_BLE: Tensor, num_heads: int) -> Tensor:
-    return x_BLE.unflatten(-1, (num_heads, -1))
+    heads: Tensor = x_BLE.unflatten(-1, (num_heads, -1))
+    return heads

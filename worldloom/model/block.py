@@ -123,11 +123,10 @@ class TransformerBlock(nn.Module):
 
 def _modulated(x_BLE: Tensor, scale_BTE: Tensor, shift_BTE: Tensor) -> Tensor:
     """Scale and shift the tokens of each latent by what its timestep says."""
-    x_BTPE = x_BLE.unflatten(1, (scale_BTE.shape[1], -1))
-    out: Tensor = (x_BTPE * (1 + scale_BTE[:, :, None]) + shift_BTE[:, :, None]).flatten(1, 2)
-    return out
+    x_BTPE: Tensor = x_BLE.unflatten(1, (scale_BTE.shape[1], -1))
+    return (x_BTPE * (1 + scale_BTE[:, :, None]) + shift_BTE[:, :, None]).flatten(1, 2)
 
 
 def _gated(x_BLE: Tensor, gate_BTE: Tensor) -> Tensor:
-    x_BTPE = x_BLE.unflatten(1, (gate_BTE.shape[1], -1))
+    x_BTPE: Tensor = x_BLE.unflatten(1, (gate_BTE.shape[1], -1))
     return (x_BTPE * gate_BTE[:, :, None]).flatten(1, 2)

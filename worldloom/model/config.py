@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -28,7 +28,7 @@ class TransformerConfig(Config):
     dim: int = Field(128, ge=8, description="width of the residual stream")
     num_blocks: int = Field(5, ge=1, description="transformer blocks")
     num_heads: int = Field(4, ge=1, description="attention heads")
-    ffn_dim: int = Field(320, ge=8, description="hidden width of the feed-forward layers")
+    ffn_dim: int = Field(288, ge=8, description="hidden width of the feed-forward layers")
     is_residual_normed: bool = Field(
         False,
         description="before a block reads the prompt, replace the residual stream by its norm "
@@ -99,7 +99,7 @@ class TransformerConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _divides(self) -> Self:
+    def _divides(self) -> TransformerConfig:
         if self.latent_height % self.patch_size or self.latent_width % self.patch_size:
             message = (
                 f"latent {self.latent_height}x{self.latent_width} is not a multiple of "
@@ -124,7 +124,7 @@ class TransformerConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _layout_fits(self) -> Self:
+    def _layout_fits(self) -> TransformerConfig:
         if self.layout == "stream" and self.position == "lattice":
             message = (
                 "position 'lattice' in the stream layout: keys that are computed once cannot say "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 from pydantic import Field, model_validator
 
 from worldloom.config import Config
@@ -34,7 +32,7 @@ class VAEConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _edges_fit(self) -> Self:
+    def _edges_fit(self) -> VAEConfig:
         for widths in (self.encoder_widths, self.decoder_widths):
             if not widths or self.spatial_stride % 2 ** (len(widths) - 1):
                 message = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -76,7 +76,7 @@ class ReleaseConfig(Config):
     worlds: tuple[WorldEntry, ...] = Field(min_length=1, description="places to begin at")
 
     @model_validator(mode="after")
-    def _frames_fit(self) -> Self:
+    def _frames_fit(self) -> ReleaseConfig:
         if (self.height, self.width) != self.transformer.frame_size:
             rows, cols = self.transformer.frame_size
             message = (

@@ -94,9 +94,7 @@ class Conditioner(nn.Module):
         ages = -torch.arange(poses.shape[1], device=poses.device, dtype=torch.float32)
         return SegmentConditions(
             rays=self.geometry.rays_from(poses, anchor),
-            coordinates=self.geometry.coordinates_from(
-                poses, anchor, ages.expand(len(poses), -1)
-            ),
+            coordinates=self.geometry.coordinates_from(poses, anchor, ages.expand(len(poses), -1)),
             keyboard=windows[0],
             mouse=windows[1],
             prompt=prompt,

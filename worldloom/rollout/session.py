@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from worldloom.actions import Actions
-from worldloom.camera import integrate_poses, pose_matrix
+from worldloom.camera import integrate_poses, pose_matrix, require_rigid
 from worldloom.diffusion.solver import solve
 from worldloom.frames import TEMPORAL_STRIDE, num_pixel_frames
 from worldloom.memory.paging import PayloadCache
 from worldloom.model.attention import BlockContext
-from worldloom.model.text_encoder import tokenize
 from worldloom.model.transformer import Context
 from worldloom.model.vae import DecoderCache
 from worldloom.rollout.context_slots import ContextSlots
@@ -28,6 +27,7 @@ from worldloom.rollout.world_model import (
     WorldModel,
     image_to_video,
     require_actions,
+    restore_decoder,
     segment_generator,
     told_sigma,
     video_to_frames,
@@ -59,7 +59,8 @@ class WorldSession:
         self._begin(model, prompt, seed, memory=memory)
         pose = pose_matrix(np.zeros(3), 0.0, pitch_radians)
         with torch.inference_mode():
-            latent = model.encoder(image_to_video(image, model.frame_size))[0]
+            video = image_to_video(image, model.frame_size).to(model.device)
+            latent = model.encoder(video)[0]
             self.first_frame = self._take(latent, pose[None], _NO_ACTION)[0]
 
     @classmethod
@@ -84,8 +85,7 @@ class WorldSession:
         self.slots = ContextSlots(config, dtype=model.transformer.dtype, device=model.device)
         self.committed: PayloadCache[list[BlockContext]] = PayloadCache(_CACHED_SEGMENTS)
         self._decoder_cache: DecoderCache | None = None
-        tokens = tokenize([prompt], config.text_vocabulary, config.text_length)
-        self._prompt = tokens.to(model.device)
+        self._prompt = model.encode_prompt(prompt)
 
     @property
     def segment_index(self) -> int:
@@ -132,6 +132,7 @@ class WorldSession:
         if poses is None:
             keyboard, mouse = actions.keyboard.astype(float), actions.mouse.astype(float)
             poses = integrate_poses(self.pose, keyboard, mouse, self.model.kinematics)
+        require_rigid(poses)
         latent_poses = poses[TEMPORAL_STRIDE - 1 :: TEMPORAL_STRIDE]
         with torch.inference_mode():
             for slot in self._choose_memory(len(self.truth), latent_poses):
@@ -146,7 +147,9 @@ class WorldSession:
         anchor = self._on_device(self.pose)
         windows = self._windows_on_device(self.truth.windows_after(actions))
         prepared = transformer.prepare(
-            self.model.conditioner.noisy(self._on_device(poses), anchor[:, 0], windows, self._prompt)
+            self.model.conditioner.noisy(
+                self._on_device(poses), anchor[:, 0], windows, self._prompt
+            )
         )
         context = self._context(anchor[:, 0])
         generator = segment_generator(self.seed, self.segment_index)
@@ -220,7 +223,7 @@ class WorldSession:
         if alone:  # every latent is a sample of its own
             latents, poses = latents.transpose(0, 2), poses.transpose(0, 1)
             windows = (windows[0].transpose(0, 1), windows[1].transpose(0, 1))
-        prompt = self._prompt.expand(len(latents), -1)
+        prompt = self._prompt.expand(len(latents), *self._prompt.shape[1:])
         prepared = transformer.prepare(conditioner.clean(poses, windows, prompt))
         committed = transformer.commit(latents, prepared)
         if not alone:
@@ -262,11 +265,8 @@ class WorldSession:
         for slot, latent in enumerate(self.slots.latents):
             if latent is not None:
                 self._write(slot)
-        decoder, latents = self.model.decoder, state.latents.to(self.model.device)
-        first = latents[:1].transpose(0, 1)[None]
-        self.first_frame = video_to_frames(decoder(first)[0])[0]
-        recent = latents[-(1 + decoder.num_past_latents) :].transpose(0, 1)[None]
-        _, self._decoder_cache = decoder(recent)
+        latents = state.latents.to(self.model.device)
+        self.first_frame, self._decoder_cache = restore_decoder(self.model, latents)
 
     def _on_device(self, poses: FloatArray) -> Tensor:
         """Return poses [4, 4] or [T, 4, 4] as float32 [1, T, 4, 4]."""

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES, Actions
+from worldloom.actions import NUM_KEYS, Actions
 from worldloom.camera import Intrinsics
 from worldloom.frames import TEMPORAL_STRIDE
 from worldloom.memory.config import BankConfig, RetrievalConfig
@@ -41,6 +41,7 @@ class SessionState:
     poses: FloatArray  # [L, 4, 4], camera to world
     keyboard: NDArray[np.float32]  # [F, keys]
     mouse: NDArray[np.float32]  # [F, axes]
+    frame_poses: FloatArray | None = None  # [F, 4, 4], where memory is chosen among frames
 
     def segments(
         self, config: TransformerConfig
@@ -49,7 +50,9 @@ class SessionState:
         start = 0
         while start < len(self.latents):
             group = segment_of(start, config)
-            frames = slice(max(0, TEMPORAL_STRIDE * (start - 1) + 1), TEMPORAL_STRIDE * group[-1] + 1)
+            frames = slice(
+                max(0, TEMPORAL_STRIDE * (start - 1) + 1), TEMPORAL_STRIDE * group[-1] + 1
+            )
             at = slice(group.start, group.stop)
             actions = Actions(self.keyboard[frames], self.mouse[frames])
             yield group, self.latents[at].transpose(0, 1)[None], self.poses[at], actions
@@ -94,7 +97,8 @@ class SessionTruth:
     @property
     def latest_pose(self) -> FloatArray:
         """The camera's current c2w pose [4, 4]."""
-        return self.poses([len(self) - 1])[0]
+        latest: FloatArray = self.poses([len(self) - 1])[0]
+        return latest
 
     def append(
         self, latents: Float[Tensor, "1 C T H W"], poses: FloatArray, actions: Actions
@@ -105,13 +109,19 @@ class SessionTruth:
             latents[0].transpose(0, 1).float().cpu(), torch.from_numpy(np.asarray(poses))
         )
 
-    def latents(self, group: range) -> Float[Tensor, "1 C T H W"]:
+    def latents(self, group: Sequence[int]) -> Float[Tensor, "1 C T H W"]:
         """Return latents of the session."""
         return self._bank.latents(group).transpose(0, 1)[None]
 
     def poses(self, indices: Sequence[int]) -> FloatArray:
         """Return the poses [n, 4, 4] of latents."""
-        return self._bank.poses(indices).numpy()
+        poses: FloatArray = self._bank.poses(indices).numpy()
+        return poses
+
+    def actions(self, group: range) -> Float[NDArray[np.float32], "F A"]:
+        """Return the actions of latents' frames, keys then axes; four frames a latent."""
+        frames = self._actions.frames(group)
+        return frames.reshape(-1, frames.shape[-1])
 
     def windows(self, group: range) -> Windows:
         """Return the actions [1, T, W, ...] that latents of the session read."""
@@ -128,8 +138,7 @@ class SessionTruth:
     def snapshot(self) -> SessionState:
         """Return everything, read back from memory and disk."""
         everything = range(len(self))
-        frames = self._actions.frames(everything).reshape(-1, NUM_KEYS + NUM_MOUSE_AXES)
-        frames = frames[TEMPORAL_STRIDE - 1 :].astype(np.float32)  # the start image is one frame
+        frames = self.actions(everything)[TEMPORAL_STRIDE - 1 :]  # the start image is one frame
         return SessionState(
             latents=self._bank.latents(everything),
             poses=self.poses(everything),
@@ -144,6 +153,6 @@ class SessionTruth:
         self._folder.cleanup()
 
 
-def _split(windows: Float[np.ndarray, "T W A"]) -> Windows:
+def _split(windows: Float[NDArray[np.float32], "T W A"]) -> Windows:
     both = torch.from_numpy(windows)[None]
     return both[..., :NUM_KEYS], both[..., NUM_KEYS:]

@@ -20,14 +20,17 @@ from torch import Tensor
 from worldloom.actions import Actions
 from worldloom.camera import Intrinsics, Kinematics
 from worldloom.diffusion.schedule import sigma_to_timestep, timestep_to_sigma
-from worldloom.errors import DataError
+from worldloom.errors import ConfigError, DataError
 from worldloom.memory.config import BankConfig, RetrievalConfig
+from worldloom.model.prompt_encoder import PromptEncoder
+from worldloom.model.text_encoder import tokenize
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import VAEDecoder, VAEEncoder
+from worldloom.model.vae import DecoderCache, VAEDecoder, VAEEncoder
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 
 Frames = NDArray[np.uint8]
+
 
 @dataclass
 class WorldModel:
@@ -41,8 +44,24 @@ class WorldModel:
     retrieval: RetrievalConfig
     kinematics: Kinematics
     intrinsics: Intrinsics
+    prompt_encoder: PromptEncoder | None = None  # where prompts are umT5 embeddings
     bank: BankConfig = field(default_factory=BankConfig)
     spill_folder: Path | None = None  # where sessions keep what leaves memory; None: temporary
+
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """Return what the transformer reads of a prompt: token numbers, or embeddings."""
+        config = self.transformer.config
+        if config.text == "learned":
+            tokens = tokenize([prompt], config.text_vocabulary, config.text_length)
+            return tokens.to(self.device)
+        if self.prompt_encoder is None:
+            message = (
+                f"prompt {prompt!r}: the model reads umT5 embeddings and no prompt encoder was "
+                "given, expected one (`load_prompt_encoder`)"
+            )
+            raise ConfigError(message)
+        embeds, _ = self.prompt_encoder.encode([prompt])
+        return embeds.to(self.device)
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -78,6 +97,19 @@ def video_to_frames(video: Float[Tensor, "1 3 F H W"]) -> Frames:
     """Return frames uint8 [F, H, W, 3] of a video in [-1, 1]."""
     pixels = ((video[0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return pixels.permute(1, 2, 3, 0).cpu().numpy()
+
+
+def restore_decoder(
+    model: WorldModel, latents: Float[Tensor, "L C H W"]
+) -> tuple[Frames, DecoderCache]:
+    """Return a session's first frame [H, W, 3], and the features that its decoder remembers.
+
+    Only the latents that a decoder can look back on are decoded again.
+    """
+    first = video_to_frames(model.decoder(latents[:1].transpose(0, 1)[None])[0])[0]
+    recent = latents[-(1 + model.decoder.num_past_latents) :]
+    _, cache = model.decoder(recent.transpose(0, 1)[None])
+    return first, cache
 
 
 def require_actions(actions: Actions, num_frames: int) -> None:

@@ -134,7 +134,7 @@ def commit_clips(
     in for the batch's own; they end with a whole segment.
     """
     config = transformer.config
-    count, length = latents.shape[:2]
+    length = latents.shape[1]
     first = _commit(transformer, conditioner, batch, latents, slice(1), 1)
     if config.reach == "latent" or length == 1:
         rest = _commit(transformer, conditioner, batch, latents, slice(1, length), 1)
@@ -171,7 +171,7 @@ def commit_latents(
 
 
 def gather_latents(blocks: list[BlockContext], indices: Int[Tensor, "B ..."]) -> list[BlockContext]:
-    """Return keys and values [B ..., M P, N, D] of chosen latents [B, ..., M], batch axes joined."""
+    """Return keys and values [B ..., M P, N, D] of chosen latents, the batch axes joined."""
     return [_gather(block, indices) for block in blocks]
 
 
@@ -267,8 +267,9 @@ def _by_latent(block: BlockContext, num_clips: int, config: TransformerConfig) -
     """Return [B, L, P, N, D] of keys and values [B G, T P, N, D] of groups of latents."""
 
     def split(values: Tensor) -> Tensor:
-        by_token: Tensor = values.unflatten(1, (-1, config.tokens_per_latent_frame))
-        return by_token.unflatten(0, (num_clips, -1)).flatten(1, 2)
+        by_token = values.unflatten(1, (-1, config.tokens_per_latent_frame))
+        by_latent: Tensor = by_token.unflatten(0, (num_clips, -1))
+        return by_latent.flatten(1, 2)
 
     return BlockContext(split(block.keys), split(block.values))
 

@@ -26,7 +26,6 @@ from worldloom.model.transformer import WorldModelTransformer
 from worldloom.rollout.segment import Conditioner
 from worldloom.train.clip_context import (
     ClipBatch,
-    ClipLatents,
     SegmentedClips,
     commit_clips,
     gather_latents,
@@ -192,9 +191,7 @@ def predict_velocity(
     blocks = _context_blocks(transformer, conditioner, batch, seen)
     prepared = transformer.prepare(noisy_conditions(conditioner, batch, anchor, num_segments))
     levels = sigma[:, None].expand(-1, noisy.shape[2])
-    velocity: Tensor = transformer.denoise(
-        noisy, levels, prepared, replace(context, blocks=blocks)
-    )
+    velocity: Tensor = transformer.denoise(noisy, levels, prepared, replace(context, blocks=blocks))
     return velocity
 
 

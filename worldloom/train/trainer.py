@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +100,7 @@ class StopRequest:
         self.is_set = False
         self._previous: signal._HANDLER = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> StopRequest:
         """Take the signal over, where this thread may."""
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._ask)

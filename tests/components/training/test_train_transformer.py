@@ -39,6 +39,7 @@ TRANSFORMER = TransformerConfig(
     num_action_blocks=1,
     action_dim=8,
     action_num_heads=2,
+    action_rotary_dim=4,
     text_dim=16,
     num_past_latents=2,
     num_memory_latents=2,

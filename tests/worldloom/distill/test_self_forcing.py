@@ -85,7 +85,9 @@ def test_only_the_exit_step_carries_a_gradient():
     lengths = set()
     for seed in range(12):
         calls.clear()
-        made = generate_with_gradient(velocity, (2, 4, SIZE, 4, 4), SAMPLER, generator(seed), torch.device("cpu"))
+        made = generate_with_gradient(
+            velocity, (2, 4, SIZE, 4, 4), SAMPLER, generator(seed), torch.device("cpu")
+        )
         assert calls == [False] * (len(calls) - 1) + [True]
         assert made.requires_grad
         lengths.add(len(calls))

@@ -50,7 +50,9 @@ def test_a_sessions_velocity_is_the_trainings_velocity():
     sigma = torch.rand(len(noise))
     with torch.no_grad():
         both = clips.batch(torch.tensor([0, 1, 2]))
-        together = predict_velocity(transformer, conditioner, both, Seen(both.latents), noise, sigma)
+        together = predict_velocity(
+            transformer, conditioner, both, Seen(both.latents), noise, sigma
+        )
         one = clips.batch(torch.tensor([1]))
         rows = slice(clips.num_segments, 2 * clips.num_segments)
         alone = predict_velocity(

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import cv2
 import numpy as np
@@ -105,7 +104,7 @@ class DoomEngine:
             message = f"height={config.height}: expected at most the width ({config.width})"
             raise ValueError(message)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> DoomEngine:
         """Return the engine."""
         return self
 

@@ -48,7 +48,7 @@ def velocity(
     groups: list[Group],
     sees: Tensor,
 ) -> Tensor:
-    """Return the velocity [1, C, T, H, W] of all latents; `sees` [T, T] is true for (query, key)."""
+    """Return the velocity [1, C, T, H, W] of all latents; `sees` is true for (query, key)."""
     config, geometry = transformer.config, conditioner.geometry
     places = config.tokens_per_latent_frame
     x = transformer._to_patches(walk.latents)

@@ -108,7 +108,7 @@ def forward(weights: Weights, shape: Shape, inputs: Inputs) -> Array:
 def _attention(
     weights: Weights, name: str, shape: Shape, x: Array, seen: Array, turns: Array | None
 ) -> Array:
-    """Return attention of tokens [L, E] to others [S, E]; q and k are normed over the full width."""
+    """Return attention of tokens [L, E] to others [S, E]; q and k are normed over all heads."""
     query = _rms_norm(_linear(weights, name + "q", x), weights[name + "norm_q.weight"])
     key = _rms_norm(_linear(weights, name + "k", seen), weights[name + "norm_k.weight"])
     value = _linear(weights, name + "v", seen)

@@ -1,24 +1,20 @@
-"""What a transformer costs, without allocating it: parameters, operations, bytes.
+"""What a transformer is and computes, without allocating it: parameters, tokens, operations.
 
-The network is built on torch's meta device and one denoising pass is traced there, so the figures
-are counted from the real modules, not from a formula beside them.
+The network is built on torch's meta device, so the figures are those of the real modules, not of
+formulas beside them. What it needs of a GPU's memory is `memory_plan`'s business.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from pydantic import Field
-from torch.utils.flop_counter import FlopCounterMode
 
-from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES
 from worldloom.config import Config
-from worldloom.model.attention import BlockContext
 from worldloom.model.config import TransformerConfig
-from worldloom.model.geometry import RAY_DIM
-from worldloom.model.rope import NUM_COORDINATES
-from worldloom.model.transformer import Context, SegmentInput, WorldModelTransformer
-
-_FLOAT_BYTES = 4
+from worldloom.model.flop_count import FlopCounts, count_commit, count_forward
+from worldloom.model.transformer import WorldModelTransformer
 
 
 class ParameterCounts(Config):
@@ -30,43 +26,75 @@ class ParameterCounts(Config):
     action: int = Field(description="action modules")
 
 
+class TokenCounts(Config):
+    """Tokens by segment."""
+
+    first_segment: int = Field(description="tokens of the first segment, which has no memory")
+    later_segment: int = Field(
+        description="tokens of a later segment's sequence; in the reference layout memory and past "
+        "are among them"
+    )
+    context: int = Field(description="committed tokens that a later segment sees beside its own")
+
+
+class PassFlops(Config):
+    """Operations of the passes that make up a later segment."""
+
+    prepare: int = Field(description="what all steps share: cameras, prompt; once a segment")
+    evaluation: int = Field(description="one denoising evaluation of the network")
+    commit: int = Field(
+        description="keys and values of the clean latents, with what cameras and prompt say to "
+        "them (stream layout); 0 in the reference layout"
+    )
+
+    def segment(self, num_evaluations: int) -> int:
+        """Return the operations of a segment that evaluates the network so many times."""
+        return self.prepare + num_evaluations * self.evaluation + self.commit
+
+
 class Footprint(Config):
-    """What a transformer costs."""
+    """What a transformer is and computes."""
 
     parameters: ParameterCounts = Field(description="parameters by part")
     tokens_per_latent_frame: int = Field(description="tokens of one latent")
-    tokens_per_segment: int = Field(description="new tokens of one segment")
-    context_tokens: int = Field(description="committed tokens that a segment sees at most")
-    flops_per_forward: int = Field(description="operations of one denoising pass of a segment")
-    weight_bytes: int = Field(description="bytes of the weights in fp32")
-    kv_bytes_per_latent_frame: int = Field(description="bytes of one latent's keys and values")
+    tokens: TokenCounts = Field(description="tokens by segment")
+    flops_per_forward: int = Field(
+        description="operations of one forward of a later segment: prepared, then evaluated once"
+    )
+    flops_by_part: FlopCounts = Field(description="the same by part")
+    flops_by_pass: PassFlops = Field(description="a segment's operations by pass")
 
 
+@cache
 def footprint(config: TransformerConfig) -> Footprint:
-    """Count what a transformer of this shape costs."""
+    """Count what a transformer of this shape is and computes."""
+    transformer = meta_transformer(config)
+    prepare, evaluation = count_forward(transformer)
+    is_stream = config.layout == "stream"
+    commit = count_commit(transformer).total if is_stream else 0
+    forward = prepare.plus(evaluation)
+    return Footprint(
+        parameters=count_parameters(transformer),
+        tokens_per_latent_frame=config.tokens_per_latent_frame,
+        tokens=_tokens(config),
+        flops_per_forward=forward.total,
+        flops_by_part=forward,
+        flops_by_pass=PassFlops(prepare=prepare.total, evaluation=evaluation.total, commit=commit),
+    )
+
+
+def meta_transformer(config: TransformerConfig) -> WorldModelTransformer:
+    """Return a transformer that has shapes and no memory."""
     with torch.device("meta"):
-        transformer = WorldModelTransformer(config)
-        segment, context = _segment(config), _context(config)
+        return WorldModelTransformer(config)
+
+
+def count_parameters(transformer: WorldModelTransformer) -> ParameterCounts:
+    """Count parameters by part."""
     counts = {"camera": 0, "action": 0, "core": 0}
     for name, parameter in transformer.named_parameters():
         counts[_part(name)] += parameter.numel()
-    counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode():
-        transformer.denoise(segment, context)
-    total = sum(counts.values())
-    return Footprint(
-        parameters=ParameterCounts(total=total, **counts),
-        tokens_per_latent_frame=config.tokens_per_latent_frame,
-        tokens_per_segment=config.segment_latents * config.tokens_per_latent_frame,
-        context_tokens=config.num_context_latents * config.tokens_per_latent_frame,
-        flops_per_forward=counter.get_total_flops(),
-        weight_bytes=_FLOAT_BYTES * total,
-        kv_bytes_per_latent_frame=2
-        * _FLOAT_BYTES
-        * config.num_blocks
-        * config.tokens_per_latent_frame
-        * config.dim,
-    )
+    return ParameterCounts(total=sum(counts.values()), **counts)
 
 
 def _part(name: str) -> str:
@@ -75,29 +103,13 @@ def _part(name: str) -> str:
     return "action" if ".actions." in name else "core"
 
 
-def _segment(config: TransformerConfig) -> SegmentInput:
-    latents, window = config.segment_latents, config.action_window_frames
-    places = config.tokens_per_latent_frame
-    return SegmentInput(
-        latents=torch.zeros(
-            1, config.latent_channels, latents, config.latent_height, config.latent_width
-        ),
-        sigma=torch.zeros(1),
-        rays=torch.zeros(1, latents, places, RAY_DIM * config.patch_size**2),
-        coordinates=torch.zeros(1, latents * places, NUM_COORDINATES),
-        keyboard=torch.zeros(1, latents, window, NUM_KEYS),
-        mouse=torch.zeros(1, latents, window, NUM_MOUSE_AXES),
-        prompt_tokens=torch.zeros(1, config.text_length, dtype=torch.long),
-    )
-
-
-def _context(config: TransformerConfig) -> Context:
-    tokens = config.num_context_latents * config.tokens_per_latent_frame
-    shape = (1, tokens, config.num_heads, config.head_dim)
-    return Context(
-        blocks=[
-            BlockContext(torch.zeros(shape), torch.zeros(shape)) for _ in range(config.num_blocks)
-        ],
-        coordinates=torch.zeros(1, tokens, NUM_COORDINATES),
-        is_valid=torch.ones(1, tokens, dtype=torch.bool),
+def _tokens(config: TransformerConfig) -> TokenCounts:
+    per_latent = config.tokens_per_latent_frame
+    context = per_latent * config.num_context_latents
+    own = per_latent * config.segment_latents
+    is_stream = config.layout == "stream"
+    return TokenCounts(
+        first_segment=per_latent * config.first_segment_latents,
+        later_segment=own if is_stream else context + own,
+        context=context if is_stream else 0,
     )

@@ -33,6 +33,7 @@ class Machine(Config):
     processor: str = Field(description="model of the CPU")
     num_cores: int = Field(ge=1, description="CPU cores that this process may use")
     num_threads: int = Field(ge=1, description="threads that torch used")
+    load: float = Field(ge=0, description="processes at work in the minute before, on average")
     python: str = Field(description="version of Python")
     torch: str = Field(description="version of torch")
     numpy: str = Field(description="version of numpy")
@@ -111,6 +112,7 @@ def this_machine(device: torch.device) -> Machine:
         processor=_processor(),
         num_cores=len(os.sched_getaffinity(0)),
         num_threads=torch.get_num_threads(),
+        load=round(os.getloadavg()[0], 2),
         python=platform.python_version(),
         torch=torch.__version__,
         numpy=np.__version__,

@@ -126,7 +126,7 @@ class KeyframeIndex:
         for choice in range(num):
             worth = (seen @ unseen).double() / len(points) - cost  # counts are exact in float32
             if keep_sink and choice == 0:
-                worth[_SINK_SLOT] = torch.inf
+                worth[_SINK_SLOT : _SINK_SLOT + 1].fill_(torch.inf)  # not an index: that would wait
             worth = worth.where(is_open, -torch.inf)
             is_best = is_open & (worth >= worth.max() - TIE_TOLERANCE)
             slot = indices.where(is_best, NO_LATENT).argmax(dim=0, keepdim=True)

@@ -40,7 +40,7 @@ def bar(value, sense="at most", limit=2.0):
 
 
 def test_warm_up_is_left_out():
-    found = measured("thing", "s", [100.0, *range(101)], num_warmup=1)
+    found = measured("thing", "s", [100.0, *map(float, range(101))], num_warmup=1)
     assert (found.median, found.p95, found.mean) == (50.0, 95.0, 50.0)
     assert (found.num_samples, found.num_warmup) == (101, 1)
 

@@ -56,6 +56,9 @@ def test_one_call_equals_many():
     many = empty()
     for start in range(0, 60, 3):
         many.append(latents[start : start + 3], poses[start : start + 3])
+        newest = [start, start + 2]
+        assert set(newest) <= set(many.keyframes)
+        assert torch.equal(many.latents(newest), latents[newest])
     assert many.keyframes == filled(60).keyframes
     assert torch.equal(many.latents(many.keyframes), latents[many.keyframes])
 
@@ -173,6 +176,6 @@ def test_memory_is_flat_once_the_bank_is_full(tmp_path):
     gc.collect()
     grown = tracemalloc.get_traced_memory()[0] - objects
     tracemalloc.stop()
-    assert grown < 160 * 32, "bytes of Python objects a latent"
+    assert grown < 160 * 80, "bytes; one kept tensor a latent would be more"
     assert process.memory_info().rss - resident < 160 * latents.nbytes / 4
     assert bank.resident_bytes == CONFIG.capacity * latents.nbytes

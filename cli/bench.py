@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.output import Output, OutputOption, emit_fields, emit_rows, say
+from cli.progress import progress
 
 if TYPE_CHECKING:
     from worldloom.bench.record import BenchReport
@@ -60,6 +61,34 @@ def memory(
     )
     report = measure_memory(config, open_device(device), command)
     _finish(report, output_dir, "memory", output)
+
+
+@app.command("rollout")
+def rollout(
+    frames: Annotated[int, typer.Option(min=100, help="Frames of the long walk.")] = 20_000,
+    samples: Annotated[int, typer.Option(min=1, help="Timed segments of each session.")] = 120,
+    preset: Annotated[str, typer.Option(help="A stream preset.")] = "nano-stream",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, noise and the way.")] = 0,
+    device: Annotated[str, typer.Option(help="Where it runs: cpu or cuda.")] = "cpu",
+    output_dir: Annotated[
+        Path, typer.Option(help="Folder for rollout.json and rollout.md.")
+    ] = Path("docs/results/rollout"),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Walk far in one session: is it finite, does memory stay flat, does a segment's time?"""
+    from worldloom.bench.record import open_device
+    from worldloom.bench.rollout import RolloutBenchConfig, measure_rollout
+    from worldloom.presets import preset as named
+
+    config = RolloutBenchConfig(num_frames=frames, num_samples=samples, seed=seed)
+    command = (
+        f"worldloom bench rollout --frames {frames} --samples {samples} --preset {preset}"
+        f" --seed {seed} --device {device}"
+    )
+    shape = named(preset).transformer
+    with progress("frames") as report:
+        found = measure_rollout(config, shape, open_device(device), command, report)
+    _finish(found, output_dir, "rollout", output)
 
 
 def _finish(report: BenchReport, folder: Path, name: str, output: Output) -> None:

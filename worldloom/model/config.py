@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from worldloom.config import Config
+from worldloom.errors import ConfigError
 from worldloom.frames import TEMPORAL_STRIDE
 
 Reach = Literal["latent", "segment", "window"]
@@ -28,7 +29,7 @@ class TransformerConfig(Config):
     dim: int = Field(128, ge=8, description="width of the residual stream")
     num_blocks: int = Field(5, ge=1, description="transformer blocks")
     num_heads: int = Field(4, ge=1, description="attention heads")
-    ffn_dim: int = Field(288, ge=8, description="hidden width of the feed-forward layers")
+    ffn_dim: int = Field(272, ge=8, description="hidden width of the feed-forward layers")
     is_residual_normed: bool = Field(
         False,
         description="before a block reads the prompt, replace the residual stream by its norm "
@@ -138,6 +139,25 @@ class TransformerConfig(Config):
             )
             raise ValueError(message)
         return self
+
+    def at_resolution(self, height: int, width: int) -> TransformerConfig:
+        """Return this shape for frames of another size in pixels.
+
+        Raises:
+            ConfigError: for a size that does not divide into tokens.
+        """
+        multiple = self.spatial_stride * self.patch_size
+        if height < multiple or width < multiple or height % multiple or width % multiple:
+            message = (
+                f"resolution {height}x{width}: expected height and width that are multiples of "
+                f"{multiple} pixels (a token), such as 704x1280"
+            )
+            raise ConfigError(message)
+        update = {
+            "latent_height": height // self.spatial_stride,
+            "latent_width": width // self.spatial_stride,
+        }
+        return self.model_copy(update=update)
 
     @property
     def frame_size(self) -> tuple[int, int]:

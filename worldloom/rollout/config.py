@@ -76,6 +76,16 @@ class ReleaseConfig(Config):
     worlds: tuple[WorldEntry, ...] = Field(min_length=1, description="places to begin at")
 
     @model_validator(mode="after")
+    def _is_stream(self) -> ReleaseConfig:
+        if self.transformer.layout != "stream":
+            message = (
+                f"layout {self.transformer.layout!r}: a release is served segment by segment, "
+                "expected a stream model (reference models are teachers)"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
     def _frames_fit(self) -> ReleaseConfig:
         if (self.height, self.width) != self.transformer.frame_size:
             rows, cols = self.transformer.frame_size

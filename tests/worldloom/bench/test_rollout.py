@@ -1,0 +1,49 @@
+import pytest
+import torch
+from tiny import CONFIG
+
+from worldloom.bench.rollout import RolloutBenchConfig, measure_rollout, random_world
+from worldloom.errors import ConfigError
+from worldloom.memory.config import BankConfig
+from worldloom.model.config import TransformerConfig
+
+CPU = torch.device("cpu")
+SHAPE = CONFIG.model_copy(update={"latent_channels": 16})
+SMALL = {
+    "num_frames": 180,
+    "full_after_frames": 90,
+    "look_every_segments": 1,
+    "num_samples": 3,
+    "num_warmup": 1,
+    "bank": BankConfig(capacity=12, recent_latents=6),
+}
+
+
+def test_a_walk_is_measured_to_its_end():
+    told = []
+    found = measure_rollout(
+        RolloutBenchConfig(**SMALL), SHAPE, CPU, "a command", lambda *made: told.append(made)
+    )
+    long, young, resident = found.measurements
+    assert told[-1] == (181, 180)
+    assert "session of 229 frames" in long.name  # 181, and four segments more while timed
+    assert "session of 145 frames" in young.name
+    assert long.num_samples == young.num_samples == 3
+    assert resident.num_samples == 8  # after the segments that end at frames 97, 109 ... 181
+    finite, _, _ = found.bars
+    assert (finite.value, finite.is_met) == (1.0, True)
+
+
+def test_a_segment_that_is_not_finite_shows(monkeypatch):
+    model = random_world(SHAPE, SMALL["bank"], 0, CPU)
+    torch.nn.init.constant_(model.transformer.head.bias, float("nan"))
+    monkeypatch.setattr("worldloom.bench.rollout.random_world", lambda *_: model)
+    found = measure_rollout(RolloutBenchConfig(**SMALL), SHAPE, CPU, "a command")
+    assert [bar.name for bar in found.missed][0] == "finite segments"
+
+
+def test_what_cannot_be_walked_is_refused():
+    with pytest.raises(ConfigError, match="num_frames=100: expected more than the 2000"):
+        measure_rollout(RolloutBenchConfig(num_frames=100), SHAPE, CPU, "a command")
+    with pytest.raises(ConfigError, match="48 latent channels of stride 16: expected 'stream'"):
+        random_world(TransformerConfig(latent_channels=48, spatial_stride=16), BankConfig(), 0, CPU)

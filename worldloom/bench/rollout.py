@@ -200,10 +200,10 @@ def _walk(
         segments += 1
         latest = session.truth.latents([len(session.truth) - 1])
         finite += int(torch.isfinite(latest).all() and np.isfinite(session.pose).all())
-        if session.num_frames >= config.full_after_frames:
-            if not segments % config.look_every_segments:
-                _give_back_freed_memory()
-                resident.append(process.memory_info().rss / _MIB)
+        is_full = session.num_frames >= config.full_after_frames
+        if is_full and not segments % config.look_every_segments:
+            _give_back_freed_memory()
+            resident.append(process.memory_info().rss / _MIB)
         if report is not None:
             report(session.num_frames, config.num_frames)
     return resident, finite / segments

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 
+from worldloom.arrays import BoolArray, SingleArray
 from worldloom.errors import DataError
 
 NUM_KEYS = 6
@@ -32,7 +32,7 @@ NO_ACTION_MOUSE = 1.0
 MAX_MOUSE_UNITS = 12.0
 
 # Of any shape: `Actions` is the check of what came from outside, and says what it expected.
-Unchecked = Float[NDArray[np.float32], "..."]
+Unchecked = Float[SingleArray, "..."]
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ def _check_shape(name: str, array: Unchecked, width: int) -> None:
 
 def _check_values(
     name: str,
-    array: Float[NDArray[np.float32], "F columns"],
-    is_valid: Bool[NDArray[np.bool_], "F columns"],
+    array: Float[SingleArray, "F columns"],
+    is_valid: Bool[BoolArray, "F columns"],
     expected: str,
 ) -> None:
     if not is_valid.all():

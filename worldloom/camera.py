@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Real
-from numpy.typing import NDArray
 from pydantic import Field
 
+from worldloom.arrays import BoolArray, FloatArray, SingleArray
 from worldloom.config import Config
 from worldloom.errors import DataError
 
-FloatArray = NDArray[np.float64]
 Pose = Float[FloatArray, "4 4"]
 Poses = Float[FloatArray, "*batch 4 4"]
 Directions = Float[FloatArray, "rows cols 3"]
-Unchecked = Float[NDArray[np.float32] | FloatArray, "..."]
+Unchecked = Float[SingleArray | FloatArray, "..."]
 
 RIGID_TOLERANCE = 1e-3
 # Below this a camera stands: what is left is rounding, which must not be scaled to unit length.
@@ -261,7 +260,7 @@ def ray_cells(
 
 def cell_ray_maps(
     poses: Float[FloatArray, "T 4 4"], cells: Float[FloatArray, "3 K rows cols"]
-) -> Float[NDArray[np.float32], "T channels rows cols"]:
+) -> Float[SingleArray, "T channels rows cols"]:
     """Return what the reference's camera injectors read: [T, 6 K, rows, cols].
 
     Channels are ray origin (3) then unit direction (3), slowest; then the pixels of a cell, row by
@@ -275,7 +274,7 @@ def cell_ray_maps(
     return maps.reshape(len(poses), -1, rows, cols)
 
 
-def _require_frames(name: str, is_good: NDArray[np.bool_], found: FloatArray, words: str) -> None:
+def _require_frames(name: str, is_good: BoolArray, found: FloatArray, words: str) -> None:
     """Refuse the first frame that is not good, with what was found in it."""
     if not is_good.all():
         frame = int(np.argmin(is_good))

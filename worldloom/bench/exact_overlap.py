@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 from scipy.optimize import linprog  # type: ignore[import-untyped]
 from scipy.spatial import ConvexHull, HalfspaceIntersection  # type: ignore[import-untyped]
 
+from worldloom.arrays import FloatArray
 from worldloom.memory.frustum import Frustum, placed
-
-FloatArray = NDArray[np.float64]
 
 # An intersection whose inscribed ball is smaller has less than a millionth of a cubic metre.
 _LEAST_RADIUS_METRES = 1e-5

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from pydantic import Field
 
+from worldloom.arrays import FloatArray
 from worldloom.bench.exact_overlap import ExactOverlap
 from worldloom.bench.record import (
     Bar,
@@ -38,8 +38,6 @@ from worldloom.memory.config import BankConfig
 from worldloom.memory.frustum import REFERENCE_FRUSTUM
 from worldloom.memory.keyframe_index import KeyframeIndex
 from worldloom.memory.reference import best_frames, query_frames
-
-FloatArray = NDArray[np.float64]
 
 NUM_MEMORY_LATENTS = 5
 LEAST_SPEEDUP = 50.0

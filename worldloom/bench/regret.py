@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 
+from worldloom.arrays import FloatArray
 from worldloom.bench.exact_overlap import ExactOverlap
 from worldloom.bench.walk import random_walk
 from worldloom.camera import Intrinsics
@@ -25,8 +25,6 @@ from worldloom.memory.frustum import REFERENCE_FRUSTUM
 from worldloom.memory.keyframe_index import KeyframeIndex
 from worldloom.memory.reference import QUERY_OFFSETS, reference_scores
 from worldloom.memory.retrieval import retrieve
-
-FloatArray = NDArray[np.float64]
 
 # The reference's camera, 90 degrees both ways, so that all ways are judged by one frustum.
 REFERENCE_INTRINSICS = Intrinsics(fx=640.0, fy=360.0, cx=640.0, cy=360.0)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
+from worldloom.arrays import FloatArray
 from worldloom.camera import Kinematics, integrate_poses
-
-FloatArray = NDArray[np.float64]
 
 # Matrix-Game 3.0's code: 12.35 units of a centimetre a frame, 15 degrees a mouse unit.
 REFERENCE_KINEMATICS = Kinematics(turn_degrees_per_unit=15.0, speed_metres=0.1235)

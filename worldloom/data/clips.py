@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from worldloom.arrays import ByteArray, SingleArray
 from worldloom.camera import Intrinsics
 from worldloom.data.schema import SPLITS, Clip, Source, Split, validate_clip
 from worldloom.errors import DataError
@@ -210,7 +210,7 @@ def row_to_clip(row: Mapping[str, object]) -> Clip:
     return clip
 
 
-def encode_frame(frame: NDArray[np.uint8], encoding: FrameEncoding) -> bytes:
+def encode_frame(frame: ByteArray, encoding: FrameEncoding) -> bytes:
     """Encode an RGB frame."""
     options = (
         [
@@ -229,7 +229,7 @@ def encode_frame(frame: NDArray[np.uint8], encoding: FrameEncoding) -> bytes:
     return data.tobytes()
 
 
-def decode_frame(data: bytes, clip_id: str) -> NDArray[np.uint8]:
+def decode_frame(data: bytes, clip_id: str) -> ByteArray:
     """Decode a frame to RGB."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if np.ndim(image) != 3:  # None for what is no picture
@@ -240,7 +240,7 @@ def decode_frame(data: bytes, clip_id: str) -> NDArray[np.uint8]:
 
 def _matrix(
     row: Mapping[str, object], field: str, count: int, shape: tuple[int, ...]
-) -> NDArray[np.float32]:
+) -> SingleArray:
     values = np.asarray(row[field], np.float32)
     if values.size != count * int(np.prod(shape)):
         message = (

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from worldloom.arrays import BoolArray, FloatArray
 from worldloom.camera import Kinematics, rotation_angle, yaw_pitch
 from worldloom.config import Config
 from worldloom.data.schema import Clip
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 REASONS = (
     "speed",

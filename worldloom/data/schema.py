@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES, Actions
+from worldloom.arrays import ByteArray, SingleArray
 from worldloom.camera import Intrinsics
 from worldloom.errors import DataError
 from worldloom.frames import TEMPORAL_STRIDE
@@ -50,11 +50,11 @@ class Clip:
     split: Split
     trajectory: str
     prompt: str
-    frames: NDArray[np.uint8]
-    poses_c2w: NDArray[np.float32]
+    frames: ByteArray
+    poses_c2w: SingleArray
     intrinsics: Intrinsics
-    keyboard: NDArray[np.float32]
-    mouse: NDArray[np.float32]
+    keyboard: SingleArray
+    mouse: SingleArray
 
     @property
     def actions(self) -> Actions:
@@ -101,9 +101,7 @@ def validate_clip(clip: Clip) -> None:
         raise DataError(message)
 
 
-def _check_array(
-    name: str, field: str, array: NDArray[np.float32], expected: tuple[int, ...]
-) -> None:
+def _check_array(name: str, field: str, array: SingleArray, expected: tuple[int, ...]) -> None:
     if array.shape != expected:
         message = f"{name}: {field} has shape {list(array.shape)}, expected {list(expected)}"
         raise DataError(message)
@@ -114,7 +112,7 @@ def _check_array(
         raise DataError(message)
 
 
-def _check_poses(name: str, poses: NDArray[np.float32]) -> None:
+def _check_poses(name: str, poses: SingleArray) -> None:
     rotation = poses[:, :3, :3].astype(np.float64)
     error = np.abs(rotation @ rotation.swapaxes(1, 2) - np.eye(3)).reshape(len(poses), -1).max(1)
     if (error > ROTATION_TOLERANCE).any() or (np.linalg.det(rotation) < 0).any():

@@ -18,16 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from numpy.typing import NDArray
 from torch import Tensor
 
+from worldloom.arrays import FloatArray, SingleArray
 from worldloom.camera import Intrinsics, yaw_pitch
 from worldloom.evaluate.config import TurningConfig, YawEstimatorConfig
 from worldloom.evaluate.interval import Fraction
 from worldloom.evaluate.video_quality import Frames, to_luminance
 
-Values = NDArray[np.float64]
-Poses = NDArray[np.float32] | NDArray[np.float64]
+Poses = SingleArray | FloatArray
 
 _FORWARD_AND_BACK = (1.0, -1.0)
 _LEAST_INSIDE = 0.4
@@ -54,7 +53,7 @@ class YawEstimator:
         """Prepare the sampling grids of every candidate."""
         self.config = config
         count = round(config.max_degrees / config.step_degrees)
-        self.degrees: Values = np.arange(-count, count + 1) * config.step_degrees
+        self.degrees: FloatArray = np.arange(-count, count + 1) * config.step_degrees
         self._size = (round(config.columns * height / width), config.columns)
         travels = [0.0] + [s * t for s in _FORWARD_AND_BACK for t in config.travel_over_depth]
         self._num_travels = len(travels)
@@ -67,7 +66,7 @@ class YawEstimator:
         self._inside = (self._grids.abs() <= 1).all(dim=-1).float()[:, None]
         self._is_seen = self._pool(self._inside) > _LEAST_INSIDE
 
-    def yaw_degrees(self, first: Frames, second: Frames) -> Values:
+    def yaw_degrees(self, first: Frames, second: Frames) -> FloatArray:
         """Return the turn from each first to each second image, degrees, positive to the right."""
         sources, targets = self._gradients(first), self._gradients(second)
         scores = [self._scores(source, target) for source, target in self._pairs(sources, targets)]
@@ -141,7 +140,9 @@ def yaw_sign_fraction(
     return Fraction(numerator=right, denominator=len(pairs))
 
 
-def seen_yaw_degrees(frames: Frames, pairs: list[TurningPair], estimator: YawEstimator) -> Values:
+def seen_yaw_degrees(
+    frames: Frames, pairs: list[TurningPair], estimator: YawEstimator
+) -> FloatArray:
     """Return the yaw that the frames of each pair show, degrees."""
     firsts = frames[[pair.first for pair in pairs]]
     seconds = frames[[pair.second for pair in pairs]]
@@ -177,7 +178,7 @@ def _sampling_grid(
     size: tuple[int, int],
     yaw: float,
     travel: float,
-) -> Values:
+) -> FloatArray:
     """Return where in the first image each pixel of the second one looks, in [-1, 1].
 
     The camera turned by `yaw` and moved along its mean heading by `travel` times the depth of the

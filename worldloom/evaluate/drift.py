@@ -7,10 +7,11 @@ a segment for PSNR, so a negative slope is decay. It does not know how segments 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from worldloom.arrays import FloatArray
 
 
-def segment_means(values: NDArray[np.float64], frames_per_segment: int) -> list[float]:
+def segment_means(values: FloatArray, frames_per_segment: int) -> list[float]:
     """Return the mean of per-frame values over each whole segment."""
     if frames_per_segment < 1 or len(values) % frames_per_segment:
         message = (

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from worldloom.arrays import FloatArray, IntArray
 from worldloom.config import Config
 
 
@@ -68,20 +68,18 @@ def bootstrap_difference(
     return _interval(float(mean), draws, len(candidate), config)
 
 
-def _columns(fractions: Sequence[Fraction]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _columns(fractions: Sequence[Fraction]) -> tuple[FloatArray, FloatArray]:
     above = np.array([fraction.numerator for fraction in fractions])
     below = np.array([fraction.denominator for fraction in fractions])
     return above, below
 
 
-def _resamples(count: int, config: BootstrapConfig) -> NDArray[np.int64]:
+def _resamples(count: int, config: BootstrapConfig) -> IntArray:
     generator = np.random.default_rng(config.seed)
     return generator.integers(0, count, size=(config.num_resamples, count))
 
 
-def _interval(
-    mean: float, draws: NDArray[np.float64], count: int, config: BootstrapConfig
-) -> Interval:
+def _interval(mean: float, draws: FloatArray, count: int, config: BootstrapConfig) -> Interval:
     tail = (1 - config.confidence) / 2
     low, high = np.quantile(draws, (tail, 1 - tail))
     return Interval(mean=mean, low=float(low), high=float(high), num_clips=count)

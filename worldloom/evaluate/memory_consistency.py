@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from worldloom.arrays import BoolArray, FloatArray, SingleArray
 from worldloom.camera import rotation_angle
 from worldloom.evaluate.config import RevisitConfig
 from worldloom.evaluate.video_quality import Frames, psnr_db
 
-Poses = NDArray[np.float32] | NDArray[np.float64]
+Poses = SingleArray | FloatArray
 _MOST_OF_A_WINDOW = 0.5
 
 
@@ -66,9 +66,7 @@ def self_consistency_psnr_db(frames: Frames, revisits: list[Revisit]) -> float |
     return float(psnr_db(frames[now], frames[then]).mean())
 
 
-def _near(
-    poses: NDArray[np.float64], pose: NDArray[np.float64], config: RevisitConfig
-) -> NDArray[np.bool_]:
+def _near(poses: FloatArray, pose: FloatArray, config: RevisitConfig) -> BoolArray:
     distance = np.linalg.norm(poses[:, :3, 3] - pose[:3, 3], axis=-1)
     angle = np.degrees(rotation_angle(poses, pose))
     return np.asarray((distance <= config.distance_metres) & (angle <= config.angle_degrees))

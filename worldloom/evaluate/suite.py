@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worldloom.actions import Actions
+from worldloom.arrays import FloatArray
 from worldloom.camera import pose_matrix, relative_to, yaw_pitch
 from worldloom.config import load_config
 from worldloom.data.schema import Clip
@@ -47,7 +47,6 @@ from worldloom.evaluate.video_quality import (
     ssim,
 )
 
-FloatArray = NDArray[np.float64]
 _YAW_AXIS = 1
 
 
@@ -257,7 +256,7 @@ def _open(release: Walkable, clip: Clip, seed: int) -> Session:
     )
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def _mean(values: FloatArray) -> float:
     return float(values.mean())
 
 

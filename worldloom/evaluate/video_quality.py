@@ -12,13 +12,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from numpy.typing import NDArray
 from torch import Tensor
 
+from worldloom.arrays import ByteArray, FloatArray
 from worldloom.evaluate.config import PerceptualConfig
 
-Frames = NDArray[np.uint8]
-Values = NDArray[np.float64]
+Frames = ByteArray
 
 PSNR_CEILING_DB = 60.0
 _SSIM_SIGMA = 1.5
@@ -27,7 +26,7 @@ _HIGH_FREQUENCY = 0.25
 _LEVELS = 255.0
 
 
-def psnr_db(frames: Frames, reference: Frames) -> Values:
+def psnr_db(frames: Frames, reference: Frames) -> FloatArray:
     """Return the PSNR of each frame in decibels, at most `PSNR_CEILING_DB`."""
     _check_pair(frames, reference)
     error = (frames.astype(np.float64) - reference.astype(np.float64)) ** 2
@@ -36,7 +35,7 @@ def psnr_db(frames: Frames, reference: Frames) -> Values:
     return np.asarray(np.minimum(decibels, PSNR_CEILING_DB), dtype=np.float64)
 
 
-def ssim(frames: Frames, reference: Frames) -> Values:
+def ssim(frames: Frames, reference: Frames) -> FloatArray:
     """Return the structural similarity of each frame in [-1, 1], mean over pixels and channels."""
     _check_pair(frames, reference)
     first, second = to_unit(frames).double(), to_unit(reference).double()
@@ -67,7 +66,7 @@ class PerceptualDistance:
             self._weights.append(weight)
             num_in = num_out
 
-    def __call__(self, frames: Frames, reference: Frames) -> Values:
+    def __call__(self, frames: Frames, reference: Frames) -> FloatArray:
         """Return the distance of each frame, 0 for equal ones."""
         _check_pair(frames, reference)
         first, second = 2 * to_unit(frames) - 1, 2 * to_unit(reference) - 1
@@ -123,7 +122,7 @@ def are_sound(frames: Frames, shape: tuple[int, ...]) -> bool:
     return bool((frames.reshape(len(frames), -1).std(axis=1) > 0).all())
 
 
-def to_luminance(frames: Frames) -> Values:
+def to_luminance(frames: Frames) -> FloatArray:
     """Return the Rec. 601 luminance [F, H, W] in [0, 1]."""
     weights = np.array([0.299, 0.587, 0.114])
     return np.asarray(frames.astype(np.float64) @ weights / _LEVELS, dtype=np.float64)

@@ -14,12 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 
+from worldloom.arrays import BoolArray, FloatArray
 from worldloom.camera import Intrinsics
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 _REFERENCE_SIDE = 10
 # Powers of the inverse of the real root of g^4 = g + 1: the additive recurrence in three

@@ -14,13 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 
+from worldloom.arrays import FloatArray, IntArray
 from worldloom.frames import latent_of_frame
 from worldloom.memory.frustum import REFERENCE_FRUSTUM, placed, reference_points
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 QUERY_OFFSETS = (1, 9, 17, 25, 33)
 SINK_FRAME = 4

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 
+from worldloom.arrays import BoolArray, FloatArray
 from worldloom.camera import Intrinsics
 from worldloom.memory.config import RetrievalConfig
 from worldloom.memory.frustum import Frustum, placed
@@ -32,8 +32,6 @@ __all__ = [
     "visibility",
 ]
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 SINK_INDEX = 0
 # Worths closer than this are equal: well above rounding, well below one point of a million.

@@ -9,7 +9,9 @@ channel; those come from the configuration and are no weights. The halves answer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 
 import torch
@@ -124,6 +126,19 @@ class WanVAEDecoder(_Half):
         )
         self.head = output_head("decoder.head", widths[-1], config.patch_channels)
 
+    @property
+    def num_past_latents(self) -> int:
+        """How many latents before its own a frame depends on.
+
+        Decoding that many before a latent leaves the cache that decoding all of them leaves.
+        """
+        doubles = (*self.config.temporal_downsample[::-1], None)
+        frames, rate = Fraction(_past_frames(self.conv1) + _past_frames(self.middle)), 1
+        for stage, doubles_time in zip(self.upsamples, doubles, strict=True):
+            frames += Fraction(_past_frames(stage), rate)
+            rate *= 2 if doubles_time else 1
+        return math.ceil(frames + Fraction(_past_frames(self.head), rate))
+
     def forward(
         self, latents: Latents, cache: CoderCache | None = None
     ) -> tuple[Video, CoderCache]:
@@ -197,6 +212,11 @@ class WanVAE(nn.Module):
         """Decode latents to 4 (T - 1) + 1 frames in [-1, 1]; `chunk_latents` as in `encode`."""
         num_latents = latents.shape[2]
         return _in_chunks(self.decoder, latents, num_latents, chunk_latents, 1).clamp(-1, 1)
+
+
+def _past_frames(module: nn.Module) -> int:
+    """Return how many frames before its own a chain of causal convolutions looks back on."""
+    return sum(conv.num_past for conv in module.modules() if isinstance(conv, CausalConv3d))
 
 
 def fold_pixels(video: Video, patch: int) -> Float[Tensor, "B D F H W"]:

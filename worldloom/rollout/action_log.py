@@ -13,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES, Actions
+from worldloom.arrays import SingleArray
 from worldloom.errors import StoreError
 from worldloom.frames import TEMPORAL_STRIDE
-
-Rows = NDArray[np.float32]
 
 _VALUES = NUM_KEYS + NUM_MOUSE_AXES
 _RECORD_BYTES = 4 * TEMPORAL_STRIDE * _VALUES
@@ -59,23 +57,23 @@ class ActionLog:
             raise StoreError(message)
         self._count += len(data) // _RECORD_BYTES
 
-    def frames(self, latents: Sequence[int]) -> Float[Rows, "T 4 A"]:
+    def frames(self, latents: Sequence[int]) -> Float[SingleArray, "T 4 A"]:
         """Return the actions of latents; those before the first read the first frame's."""
         shape = (TEMPORAL_STRIDE, _VALUES)
         rows = [
             os.pread(self._file.fileno(), _RECORD_BYTES, max(0, latent) * _RECORD_BYTES)
             for latent in latents
         ]
-        frames: Rows = np.stack([np.frombuffer(row, "<f4").reshape(shape) for row in rows])
+        frames: SingleArray = np.stack([np.frombuffer(row, "<f4").reshape(shape) for row in rows])
         return frames.astype(np.float32)
 
-    def windows(self, latents: range, num_latents: int) -> Float[Rows, "T W A"]:
+    def windows(self, latents: range, num_latents: int) -> Float[SingleArray, "T W A"]:
         """Return what latents read: their own frames and those of the `num_latents - 1` before."""
         return _windows(
             self.frames(range(latents.start - num_latents + 1, latents.stop)), num_latents
         )
 
-    def windows_after(self, actions: Actions, num_latents: int) -> Float[Rows, "T W A"]:
+    def windows_after(self, actions: Actions, num_latents: int) -> Float[SingleArray, "T W A"]:
         """Return what the next latents would read if these actions were appended."""
         new = _by_latent(actions)
         num_before = num_latents - 1
@@ -91,14 +89,14 @@ class ActionLog:
         self._file.close()
 
 
-def _by_latent(actions: Actions) -> Float[Rows, "T 4 A"]:
+def _by_latent(actions: Actions) -> Float[SingleArray, "T 4 A"]:
     frames = np.concatenate([actions.keyboard, actions.mouse], axis=1)
     if len(frames) % TEMPORAL_STRIDE:  # the start image's latent is one frame
         frames = np.concatenate([np.repeat(frames[:1], TEMPORAL_STRIDE - 1, axis=0), frames])
-    by_latent: Rows = frames.reshape(-1, TEMPORAL_STRIDE, _VALUES)
+    by_latent: SingleArray = frames.reshape(-1, TEMPORAL_STRIDE, _VALUES)
     return by_latent
 
 
-def _windows(frames: Float[Rows, "L 4 A"], num_latents: int) -> Float[Rows, "T W A"]:
+def _windows(frames: Float[SingleArray, "L 4 A"], num_latents: int) -> Float[SingleArray, "T W A"]:
     count = len(frames) - num_latents + 1
     return np.stack([frames[at : at + num_latents].reshape(-1, _VALUES) for at in range(count)])

@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from worldloom.actions import NUM_KEYS, Actions
+from worldloom.arrays import FloatArray, SingleArray
 from worldloom.camera import integrate_poses, pose_matrix, require_rigid
 from worldloom.diffusion.guidance import guided_velocity
 from worldloom.diffusion.solver import Velocity, solve
@@ -45,7 +45,7 @@ from worldloom.rollout.reference_window import (
     require_reference_segments,
     window_actions,
 )
-from worldloom.rollout.truth import FloatArray, SessionState, SessionTruth
+from worldloom.rollout.truth import SessionState, SessionTruth
 from worldloom.rollout.world_model import (
     Frames,
     WorldModel,
@@ -65,7 +65,7 @@ class _Window:
     frames: SegmentFrames
     latent_poses: FloatArray  # [T, 4, 4]
     query_poses: FloatArray  # [M, 4, 4], of the frames that memory was chosen for
-    actions: NDArray[np.float32]  # [F, A] of the window's frames, keys then axes
+    actions: SingleArray  # [F, A] of the window's frames, keys then axes
     known: Tensor  # [1, C, K, H, W], the latents that are given
     memory: list[MemorySlot]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from worldloom.actions import NO_ACTION_KEYBOARD, NO_ACTION_MOUSE, NUM_KEYS, NUM_MOUSE_AXES
+from worldloom.arrays import FloatArray, SingleArray
 from worldloom.camera import framewise_relative, memory_relative, relative_to
 from worldloom.errors import ConfigError
 from worldloom.frames import (
@@ -28,8 +28,7 @@ from worldloom.memory.reference import MemorySlot
 from worldloom.memory.retrieval import pose_distance
 from worldloom.model.config import TransformerConfig
 
-Poses = Float[NDArray[np.float64], "_ 4 4"]
-Rows = NDArray[np.float32]
+Poses = Float[FloatArray, "_ 4 4"]
 
 
 def require_reference_segments(config: TransformerConfig) -> None:
@@ -78,8 +77,8 @@ def nearest_query(
 
 
 def window_actions(
-    frames: SegmentFrames, actions: Float[Rows, "F A"], window_frames: int
-) -> Float[Rows, "T W A"]:
+    frames: SegmentFrames, actions: Float[SingleArray, "F A"], window_frames: int
+) -> Float[SingleArray, "T W A"]:
     """Return the actions that a window's latents read, of the actions of the window's frames.
 
     The reference's row f moves the camera from frame f to f + 1, so it is our row f + 1; the one
@@ -96,7 +95,7 @@ def window_actions(
     return np.stack(windows)
 
 
-def no_action(count: int, window_frames: int) -> Float[Rows, "count W A"]:
+def no_action(count: int, window_frames: int) -> Float[SingleArray, "count W A"]:
     """Return windows that say that nothing is known of the actions."""
     row = [NO_ACTION_KEYBOARD] * NUM_KEYS + [NO_ACTION_MOUSE] * NUM_MOUSE_AXES
     return np.tile(np.array(row, np.float32), (count, window_frames, 1))

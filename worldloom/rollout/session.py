@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from worldloom.actions import Actions
+from worldloom.arrays import FloatArray
 from worldloom.camera import integrate_poses, pose_matrix, require_rigid
 from worldloom.diffusion.solver import solve
 from worldloom.frames import TEMPORAL_STRIDE, num_pixel_frames
@@ -21,7 +22,7 @@ from worldloom.model.transformer import Context
 from worldloom.model.vae import DecoderCache
 from worldloom.rollout.context_slots import ContextSlots
 from worldloom.rollout.segment import Windows
-from worldloom.rollout.truth import FloatArray, SessionState, SessionTruth, segment_of
+from worldloom.rollout.truth import SessionState, SessionTruth, segment_of
 from worldloom.rollout.world_model import (
     Frames,
     WorldModel,

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from worldloom.actions import NUM_KEYS, Actions
+from worldloom.arrays import FloatArray, SingleArray
 from worldloom.camera import Intrinsics
 from worldloom.frames import TEMPORAL_STRIDE
 from worldloom.memory.config import BankConfig, RetrievalConfig
@@ -30,8 +30,6 @@ from worldloom.model.config import TransformerConfig
 from worldloom.rollout.action_log import ActionLog
 from worldloom.rollout.segment import Windows
 
-FloatArray = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class SessionState:
@@ -39,8 +37,8 @@ class SessionState:
 
     latents: Tensor  # [L, C, H, W] float32
     poses: FloatArray  # [L, 4, 4], camera to world
-    keyboard: NDArray[np.float32]  # [F, keys]
-    mouse: NDArray[np.float32]  # [F, axes]
+    keyboard: SingleArray  # [F, keys]
+    mouse: SingleArray  # [F, axes]
     frame_poses: FloatArray | None = None  # [F, 4, 4], where memory is chosen among frames
 
     def segments(
@@ -118,7 +116,7 @@ class SessionTruth:
         poses: FloatArray = self._bank.poses(indices).numpy()
         return poses
 
-    def actions(self, group: range) -> Float[NDArray[np.float32], "F A"]:
+    def actions(self, group: range) -> Float[SingleArray, "F A"]:
         """Return the actions of latents' frames, keys then axes; four frames a latent."""
         frames = self._actions.frames(group)
         return frames.reshape(-1, frames.shape[-1])
@@ -153,6 +151,6 @@ class SessionTruth:
         self._folder.cleanup()
 
 
-def _split(windows: Float[NDArray[np.float32], "T W A"]) -> Windows:
+def _split(windows: Float[SingleArray, "T W A"]) -> Windows:
     both = torch.from_numpy(windows)[None]
     return both[..., :NUM_KEYS], both[..., NUM_KEYS:]

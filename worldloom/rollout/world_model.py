@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from worldloom.actions import Actions
+from worldloom.arrays import ByteArray
 from worldloom.camera import Intrinsics, Kinematics
 from worldloom.diffusion.schedule import sigma_to_timestep, timestep_to_sigma
 from worldloom.errors import ConfigError, DataError
@@ -29,7 +29,7 @@ from worldloom.model.vae import DecoderCache, VAEDecoder, VAEEncoder
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 
-Frames = NDArray[np.uint8]
+Frames = ByteArray
 
 
 @dataclass

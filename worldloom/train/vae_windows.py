@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from worldloom.arrays import ByteArray
 from worldloom.data.clips import read_clips
 from worldloom.data.schema import Split
 from worldloom.errors import DataError
 
-Frames = NDArray[np.uint8]
+Frames = ByteArray
 """A clip's frames `[F, H, W, 3]`."""
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worldloom.actions import NUM_KEYS
+from worldloom.arrays import SingleArray
 from worldloom.camera import Kinematics
 
 Trajectory = Literal["palindrome", "loop", "spin", "free"]
@@ -42,7 +42,7 @@ class Move:
         """Return the move that undoes this one."""
         return Move("".join(OPPOSITE[key] for key in self.keys), -self.yaw, -self.pitch)
 
-    def keyboard(self) -> NDArray[np.float32]:
+    def keyboard(self) -> SingleArray:
         """Return the keys as a row of `Actions.keyboard`."""
         row = np.zeros(NUM_KEYS, np.float32)
         row[[KEYS[key] for key in self.keys]] = 1

@@ -21,8 +21,8 @@ from types import TracebackType
 import cv2
 import numpy as np
 import vizdoom
-from numpy.typing import NDArray
 
+from worldloom.arrays import ByteArray, FloatArray
 from worldloom.camera import pose_matrix
 from worldloom.data.sources.vizdoom_config import VizdoomConfig
 from worldloom.errors import DataError
@@ -39,8 +39,6 @@ BEGIN_TICS = 10
 WARP_TICS = 4
 DEPTH_STEPS_PER_METRE = 4.0
 
-Bytes = NDArray[np.uint8]
-FloatArray = NDArray[np.float64]
 
 _BUTTONS = [
     vizdoom.Button.MOVE_FORWARD_BACKWARD_DELTA,
@@ -170,7 +168,7 @@ class DoomEngine:
         x, y, z, angle, velocity_x, velocity_y, _, _ = self._variables()
         return DoomState(x, y, z, angle, np.array([velocity_x, velocity_y]))
 
-    def frame(self) -> Bytes:
+    def frame(self) -> ByteArray:
         """Return the picture [H, W, 3]: square pixels, 90 degrees across, by area averaging."""
         screen = self._game.get_state().screen_buffer
         rows = slice(SCREEN_HEIGHT // 2 - self._crop_rows, SCREEN_HEIGHT // 2 + self._crop_rows)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from worldloom.arrays import ByteArray, FloatArray
 from worldloom.camera import Intrinsics, Kinematics, pose_matrix
 from worldloom.config import Config
 from worldloom.data.schema import Clip, Split
@@ -45,9 +45,6 @@ SIGHT_STEPS = 16
 SIGHT_METRES = 0.5
 NEAR_METRES = 1.5
 
-Bytes = NDArray[np.uint8]
-FloatArray = NDArray[np.float64]
-
 
 class ProceduralConfig(Config):
     """How the procedural world is recorded."""
@@ -77,7 +74,7 @@ def world_seed(seed: int, split: Split) -> int:
     return seed + TEST_SEED_OFFSET if split == "test" else seed
 
 
-def render(world: World, pose: FloatArray, config: ProceduralConfig | None = None) -> Bytes:
+def render(world: World, pose: FloatArray, config: ProceduralConfig | None = None) -> ByteArray:
     """Render what a camera at a c2w pose [4, 4] sees: uint8 [H, W, 3], the ground truth."""
     config = config or ProceduralConfig()
     return np.asarray(_render(world, pose[None], config)[0], np.uint8)
@@ -126,7 +123,7 @@ def capture_clip(
     )
 
 
-def _render(world: World, poses: FloatArray, config: ProceduralConfig) -> Bytes:
+def _render(world: World, poses: FloatArray, config: ProceduralConfig) -> ByteArray:
     return render_poses(
         world,
         poses,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from worldloom.arrays import BoolArray, FloatArray, SingleArray
 
 GRID_CELLS = 16
 CELL_METRES = 2.0
@@ -21,9 +22,6 @@ TEXTURE_SIZE = 8
 FLOOR_TILE_METRES = 2.0
 FACES = 4
 MIN_FREE_CELLS = 50
-
-Floats = NDArray[np.float32]
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,13 @@ class World:
     """
 
     seed: int
-    walls: NDArray[np.bool_]
-    wall_textures: Floats
-    wall_means: Floats
-    floor: Floats
-    ceiling: Floats
-    pillars: Floats
-    pillar_colours: Floats
+    walls: BoolArray
+    wall_textures: SingleArray
+    wall_means: SingleArray
+    floor: SingleArray
+    ceiling: SingleArray
+    pillars: SingleArray
+    pillar_colours: SingleArray
     pillar_names: tuple[str, ...]
     floor_name: str
     ceiling_name: str
@@ -104,7 +102,7 @@ def hue_name(hue: float) -> str:
     return next((name for name, edge in zip(names, edges, strict=True) if hue < edge), "red")
 
 
-def _layout(generator: np.random.Generator) -> NDArray[np.bool_]:
+def _layout(generator: np.random.Generator) -> BoolArray:
     """Return walls whose free cells hang together: a border and straight runs of wall."""
     while True:
         walls = np.zeros((GRID_CELLS, GRID_CELLS), bool)
@@ -121,7 +119,7 @@ def _layout(generator: np.random.Generator) -> NDArray[np.bool_]:
             return ~free
 
 
-def _largest_room(free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _largest_room(free: BoolArray) -> BoolArray:
     """Return the largest connected part of the free cells."""
     best = np.zeros_like(free)
     left = free.copy()
@@ -143,7 +141,7 @@ def _largest_room(free: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return best
 
 
-def _textures(generator: np.random.Generator, count: int) -> Floats:
+def _textures(generator: np.random.Generator, count: int) -> SingleArray:
     """Return two-colour textures: noise in blocks of 1, 2 or 4 texels, two shades of near hues."""
     hue = generator.random(count)
     other = np.asarray((hue + generator.uniform(-0.12, 0.12, count)) % 1, np.float64)
@@ -166,14 +164,14 @@ def _tiles(
     hue: float,
     saturation: float,
     values: tuple[float, float],
-) -> Floats:
+) -> SingleArray:
     tiles = int(WORLD_METRES / FLOOR_TILE_METRES)
     value = generator.choice(np.array(values), (tiles, tiles))
     hues = np.mod(hue + generator.uniform(-0.04, 0.04, (tiles, tiles)), 1.0).astype(np.float64)
     return _hsv(hues, saturation, value)
 
 
-def _pillars(generator: np.random.Generator, walls: NDArray[np.bool_]) -> tuple[Floats, FloatArray]:
+def _pillars(generator: np.random.Generator, walls: BoolArray) -> tuple[SingleArray, FloatArray]:
     count = int(generator.integers(3, 7))
     cells = np.argwhere(~walls)
     chosen = cells[generator.choice(len(cells), count, replace=False)]
@@ -184,7 +182,7 @@ def _pillars(generator: np.random.Generator, walls: NDArray[np.bool_]) -> tuple[
     return pillars, generator.random(count)
 
 
-def _hsv(hue: FloatArray, saturation: float | FloatArray, value: float | FloatArray) -> Floats:
+def _hsv(hue: FloatArray, saturation: float | FloatArray, value: float | FloatArray) -> SingleArray:
     """Return RGB in 0..255 of hue, saturation and value in 0..1."""
     offset = np.array([5.0, 3.0, 1.0])
     k = (offset + hue[..., None] * 6) % 6

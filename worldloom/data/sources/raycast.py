@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from worldloom.arrays import ByteArray, FloatArray, IntArray, SingleArray
 from worldloom.camera import Intrinsics
 from worldloom.data.sources.procedural_world import (
     CELL_METRES,
@@ -27,10 +27,6 @@ from worldloom.data.sources.procedural_world import (
 BATCH_FRAMES = 8
 LEVEL_SINE = 1e-9
 
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-FloatArray = NDArray[np.float64]
-
 
 def render_poses(
     world: World,
@@ -40,7 +36,7 @@ def render_poses(
     width: int,
     *,
     supersample: int = 1,
-) -> Bytes:
+) -> ByteArray:
     """Render poses [F, 4, 4] to frames [F, height, width, 3].
 
     With `supersample` = n every pixel is the mean of n x n rays.
@@ -63,8 +59,8 @@ def render_poses(
 
 
 def _render_batch(
-    world: World, poses: Floats, intrinsics: Intrinsics, height: int, width: int
-) -> Floats:
+    world: World, poses: SingleArray, intrinsics: Intrinsics, height: int, width: int
+) -> SingleArray:
     """Render a few poses at once.
 
     Rays are [F, rows, W, 2] in the plane, rows = 1 where no pose has pitch (all the pixels of a
@@ -105,8 +101,8 @@ def _render_batch(
 
 
 def _cast(
-    world: World, x: Floats, z: Floats, dx: Floats, dz: Floats
-) -> tuple[Floats, NDArray[np.int64], Floats]:
+    world: World, x: SingleArray, z: SingleArray, dx: SingleArray, dz: SingleArray
+) -> tuple[SingleArray, IntArray, SingleArray]:
     """Walk rays through the grid; return distance, face index and texture coordinate [N]."""
     tiny = np.float32(1e-9)
     dx = np.where(np.abs(dx) < tiny, tiny, dx)
@@ -140,23 +136,23 @@ def _cast(
     return distance, face, (along - np.floor(along)).astype(np.float32)
 
 
-def _fade(distance: Floats) -> Floats:
+def _fade(distance: SingleArray) -> SingleArray:
     """Return how much of a texture's contrast is left: texels below a pixel would only flicker."""
     return np.asarray(1 / (1 + np.square(distance / 9)), np.float32)
 
 
-def _light(distance: Floats) -> Floats:
+def _light(distance: SingleArray) -> SingleArray:
     return np.asarray(1 / (1 + distance / 30), np.float32)
 
 
 def _shade_walls(
     world: World,
-    distance: Floats,
-    face: NDArray[np.int64],
-    across: Floats,
-    slope: Floats,
-    eye: Floats,
-) -> Floats:
+    distance: SingleArray,
+    face: IntArray,
+    across: SingleArray,
+    slope: SingleArray,
+    eye: SingleArray,
+) -> SingleArray:
     """Return wall colours [F, H, W, 3] as if every pixel hit a wall."""
     drop = eye + slope * distance + EYE_HEIGHT_METRES
     row = np.clip(drop * (TEXTURE_SIZE / WALL_HEIGHT_METRES), 0, TEXTURE_SIZE - 1).astype(np.int64)
@@ -173,11 +169,11 @@ def _shade_walls(
 
 def _paint_ground(
     world: World,
-    colour: Floats,
-    ground: tuple[Floats, Floats, Floats, Floats],
-    distance: Floats,
-    slope: Floats,
-    eye: Floats,
+    colour: SingleArray,
+    ground: tuple[SingleArray, SingleArray, SingleArray, SingleArray],
+    distance: SingleArray,
+    slope: SingleArray,
+    eye: SingleArray,
 ) -> None:
     """Paint floor and ceiling over the pixels whose ray meets them before its wall."""
     origin_x, origin_z, direction_x, direction_z = ground
@@ -201,11 +197,11 @@ def _paint_ground(
 
 def _paint_pillars(
     world: World,
-    colour: Floats,
-    ground: tuple[Floats, Floats, Floats, Floats],
-    distance: Floats,
-    slope: Floats,
-    eye: Floats,
+    colour: SingleArray,
+    ground: tuple[SingleArray, SingleArray, SingleArray, SingleArray],
+    distance: SingleArray,
+    slope: SingleArray,
+    eye: SingleArray,
 ) -> None:
     """Paint the cylinders, far ones first, over what lies behind them."""
     origin_x, origin_z, direction_x, direction_z = ground
@@ -230,6 +226,6 @@ def _paint_pillars(
         nearest.ravel()[hit] = far
 
 
-def _at(array: Floats, shape: tuple[int, ...], index: NDArray[np.int64]) -> Floats:
+def _at(array: SingleArray, shape: tuple[int, ...], index: IntArray) -> SingleArray:
     """Take flat positions of an array as if it were broadcast to `shape`, without copying it."""
     return np.asarray(np.broadcast_to(array, shape)[np.unravel_index(index, shape)], np.float32)

@@ -9,7 +9,6 @@ storage.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worldloom.data.schema import Clip, Split
 from worldloom.data.sources.agent import (
@@ -42,9 +41,6 @@ HEADINGS = 8
 SPOT_ATTEMPTS = 6
 NEAR_METRES = 1.6
 ROOMY_METRES = 5.0
-
-Bytes = NDArray[np.uint8]
-FloatArray = NDArray[np.float64]
 
 
 def capture_clip(

@@ -79,7 +79,7 @@ def test_a_first_segment_with_its_image_is_cut_after_the_first_frame(log):
 
 
 def test_a_file_that_is_there_is_not_overwritten(log):
-    with pytest.raises(StoreError, match="File exists.*expected a new file"):
+    with pytest.raises(StoreError, match=r"File exists.*expected a new file"):
         ActionLog(log.path)
 
 

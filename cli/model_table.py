@@ -108,7 +108,7 @@ def _bytes(count: int) -> str:
 
 
 def _count(number: int) -> str:
-    return f"{number / 1e9:.3f} B" if number >= 1e9 else f"{number / 1e6:.3f} M"
+    return f"{number / 1e9:.3f} B" if number >= 1e8 else f"{number / 1e6:.3f} M"
 
 
 def _flops(number: int) -> str:

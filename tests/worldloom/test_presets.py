@@ -139,7 +139,7 @@ def test_segments_lie_where_the_layout_says() -> None:
 
 def test_reference_segments_of_another_length_are_refused() -> None:
     longer = with_overrides(preset("mg3-5b"), ["segment_latents=12"]).transformer
-    with pytest.raises(ConfigError, match="segment_latents=12 in the reference .* expected .*=10"):
+    with pytest.raises(ConfigError, match=r"segment_latents=12 in the reference .* expected .*=10"):
         segments_of(longer, 1)
 
 

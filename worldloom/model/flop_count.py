@@ -45,7 +45,7 @@ class FlopCounts(Config):
     ffn: int = Field(0, description="feed-forward layers")
     camera: int = Field(0, description="embedding of rays, camera injectors")
     action: int = Field(0, description="action modules, their attention included")
-    embeddings_and_head: int = Field(0, description="patches, timesteps, prompt, output")
+    embeddings_and_head: int = Field(0, description="patches, places, timesteps, prompt, output")
 
     @property
     def total(self) -> int:

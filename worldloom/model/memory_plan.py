@@ -12,27 +12,25 @@ It does not know sessions or training; how weights are spread over GPUs is `shar
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from worldloom.config import Config
 from worldloom.errors import MachineError
 from worldloom.model.config import TransformerConfig
-from worldloom.model.dry_run import DryRun, later_segment
 from worldloom.model.experts_config import ExpertsConfig, resident_shapes
 from worldloom.model.footprint import meta_transformer
-from worldloom.model.live_bytes import live_bytes
 from worldloom.model.transformer import WorldModelTransformer
+from worldloom.model.working_bytes import working_bytes
 
 GIB = 1 << 30
 RESERVE_BYTES = 2 * GIB
 Weights = Literal["bf16", "int8", "bf16_one_expert"]
 
 _FP32, _BF16, _INT8 = 4, 2, 1
+_MOST_STEPS = 50
 Selects = Callable[[str], bool]
 
 
@@ -109,7 +107,7 @@ def memory_needs(
         experts: two of them are needed at hand: a view's high-noise one and the low-noise one.
         is_int8: which linear layers the 8-bit format chooses; every one in a block by default.
     """
-    plans, activations = _working_bytes(config)
+    plans, activations = working_bytes(config)
     per_latent = 0
     if config.layout == "stream":
         per_latent = 2 * _BF16 * config.num_blocks * config.tokens_per_latent_frame * config.dim
@@ -137,7 +135,7 @@ def gpu_plan(
         needed_bytes=needed,
         fits=fits,
         num_sessions=num_sessions,
-        largest_segment_latents=_largest_segment(config, free),
+        largest_segment_latents=_largest_segment(config, free + needs.plans + needs.activations),
     )
 
 
@@ -217,40 +215,24 @@ def _int8_bytes(transformer: WorldModelTransformer, chosen: Selects) -> int:
     return total
 
 
-@cache
-def _working_bytes(config: TransformerConfig) -> tuple[int, int]:
-    """Return the bytes of a later segment's plans, and those alive beside them at the fullest."""
-    transformer = meta_transformer(config)
-    for parameter in transformer.parameters():  # buffers stay: angles are computed in float32
-        parameter.data = parameter.data.to(torch.bfloat16)
-    with torch.device("meta"):
-        inputs = later_segment(config)
-    for block in [] if inputs.context is None else inputs.context.blocks or []:
-        block.keys, block.values = block.keys.bfloat16(), block.values.bfloat16()
-    known = [*transformer.parameters(), *transformer.buffers(), *_tensors(inputs)]
-    with torch.device("meta"), live_bytes(known) as follower:
-        prepared = transformer.prepare(inputs.conditions)
-        plans = follower.now
-        follower.peak = plans
-        transformer.denoise(inputs.latents, inputs.sigma, prepared, inputs.context)
-    return plans, follower.peak - plans
+def _largest_segment(config: TransformerConfig, working_bytes: int) -> int:
+    """Return the most new latents whose plans and activations fit into so many bytes.
 
-
-def _tensors(inputs: DryRun) -> list[Tensor]:
-    found = [inputs.latents, inputs.sigma]
-    found += [value for value in vars(inputs.conditions).values() if isinstance(value, Tensor)]
-    if inputs.context is not None:
-        found.append(inputs.context.coordinates)
-        for block in inputs.context.blocks or []:
-            found += [block.keys, block.values]
-    return found
-
-
-def _largest_segment(config: TransformerConfig, free_bytes: int) -> int:
-    """Return the new latents that fit where a segment of the configured size leaves so much free.
-
-    Plans and activations grow by the same bytes with every latent, so two sizes tell all.
+    What holds most at the fullest moment changes with the length, and what each adds is the same
+    for every latent: a convex curve of straight pieces, so Newton's steps end on the last length
+    that fits.
     """
-    longer = config.model_copy(update={"segment_latents": config.segment_latents + 1})
-    step = sum(_working_bytes(longer)) - sum(_working_bytes(config))
-    return max(0, config.segment_latents + free_bytes // step)
+    latents = config.segment_latents
+    for _ in range(_MOST_STEPS):
+        used = _bytes_at(config, latents)
+        step = _bytes_at(config, latents + 1) - used
+        further = (working_bytes - used) // step
+        if further == 0 or (latents == 1 and further < 0):
+            return latents if further == 0 else 0
+        latents = max(1, latents + further)
+    message = f"{_MOST_STEPS} steps towards the largest segment did not end"
+    raise AssertionError(message)
+
+
+def _bytes_at(config: TransformerConfig, segment_latents: int) -> int:
+    return sum(working_bytes(config.model_copy(update={"segment_latents": segment_latents})))

@@ -154,7 +154,9 @@ class WanVAEDecoder(_Half):
         video, kept, _ = self._decode(latents, cache)
         return video, kept
 
-    def decode_with_features(self, latents: Latents) -> tuple[Video, list[Tensor]]:
+    def decode_with_features(
+        self, latents: Latents
+    ) -> tuple[Video, list[Float[Tensor, "B _ _ _ _"]]]:
         """Decode from latent 0 on; return what enters and leaves the stages too.
 
         The features are `[B, T', C', H', W']`, each at its stage's own rate.

@@ -20,11 +20,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from worldloom.actions import NUM_KEYS, Actions
 from worldloom.arrays import FloatArray, SingleArray
-from worldloom.camera import integrate_poses, pose_matrix, require_rigid
+from worldloom.camera import Unchecked, integrate_poses, pose_matrix, require_rigid
 from worldloom.diffusion.guidance import guided_velocity
 from worldloom.diffusion.solver import Velocity, solve
 from worldloom.diffusion.solver_state import hold_first
@@ -48,6 +49,7 @@ from worldloom.rollout.reference_window import (
 from worldloom.rollout.truth import SessionState, SessionTruth
 from worldloom.rollout.world_model import (
     Frames,
+    StartImage,
     WorldModel,
     image_to_video,
     require_actions,
@@ -87,7 +89,7 @@ class ReferenceSession:
         self,
         model: WorldModel,
         *,
-        image: Frames,
+        image: StartImage,
         prompt: str,
         seed: int,
         memory: bool = True,
@@ -154,11 +156,11 @@ class ReferenceSession:
         return reference_segment(self.segment_index).end_frame - self.num_frames
 
     @property
-    def pose(self) -> FloatArray:
+    def pose(self) -> Float[FloatArray, "4 4"]:
         """The camera's current c2w pose [4, 4]."""
         return self.truth.latest_pose
 
-    def generate_segment(self, actions: Actions, poses: FloatArray | None = None) -> Frames:
+    def generate_segment(self, actions: Actions, poses: Unchecked | None = None) -> Frames:
         """Generate the frames uint8 [F, H, W, 3] that follow from a segment's actions.
 
         Args:

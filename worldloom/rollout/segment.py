@@ -12,7 +12,7 @@ action window, F frames, A numbers of an action.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from worldloom.camera import Intrinsics
@@ -22,6 +22,7 @@ from worldloom.model.config import TransformerConfig
 from worldloom.model.geometry import Anchor, Geometry, Poses
 from worldloom.model.transformer import Context, SegmentConditions
 
+Prompt = Shaped[Tensor, "B W *width"]  # token numbers, or embeddings
 Windows = tuple[Float[Tensor, "B T W 6"], Float[Tensor, "B T W 2"]]
 
 
@@ -53,12 +54,12 @@ class Conditioner(nn.Module):
         self.config = config
         self.geometry = Geometry(config, intrinsics)
 
-    def clean(self, poses: Poses, windows: Windows, prompt: Tensor) -> SegmentConditions:
+    def clean(self, poses: Poses, windows: Windows, prompt: Prompt) -> SegmentConditions:
         """Return what committed latents are told: the first of them is their anchor and origin."""
         return self._conditions(poses, poses[:, 0], windows, prompt)
 
     def noisy(
-        self, poses: Poses, anchor: Anchor, windows: Windows, prompt: Tensor
+        self, poses: Poses, anchor: Anchor, windows: Windows, prompt: Prompt
     ) -> SegmentConditions:
         """Return what a segment is told that is seen from the latest committed pose."""
         return self._conditions(poses, anchor, windows, prompt)

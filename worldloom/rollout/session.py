@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from worldloom.actions import Actions
 from worldloom.arrays import FloatArray
-from worldloom.camera import integrate_poses, pose_matrix, require_rigid
+from worldloom.camera import Unchecked, integrate_poses, pose_matrix, require_rigid
 from worldloom.diffusion.solver import solve
 from worldloom.frames import TEMPORAL_STRIDE, num_pixel_frames
 from worldloom.memory.paging import PayloadCache
@@ -25,6 +26,7 @@ from worldloom.rollout.segment import Windows
 from worldloom.rollout.truth import SessionState, SessionTruth, segment_of
 from worldloom.rollout.world_model import (
     Frames,
+    StartImage,
     WorldModel,
     image_to_video,
     require_actions,
@@ -46,7 +48,7 @@ class WorldSession:
         self,
         model: WorldModel,
         *,
-        image: Frames,
+        image: StartImage,
         prompt: str,
         seed: int,
         memory: bool = True,
@@ -104,7 +106,7 @@ class WorldSession:
         return self.model.segment_frames
 
     @property
-    def pose(self) -> FloatArray:
+    def pose(self) -> Float[FloatArray, "4 4"]:
         """The camera's current c2w pose [4, 4]."""
         return self.truth.latest_pose
 
@@ -118,7 +120,7 @@ class WorldSession:
             self.committed.clear()
             self._restore(self.truth.snapshot())
 
-    def generate_segment(self, actions: Actions, poses: FloatArray | None = None) -> Frames:
+    def generate_segment(self, actions: Actions, poses: Unchecked | None = None) -> Frames:
         """Generate the frames uint8 [F, H, W, 3] that follow from a segment's actions.
 
         Args:

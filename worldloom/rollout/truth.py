@@ -30,6 +30,8 @@ from worldloom.model.config import TransformerConfig
 from worldloom.rollout.action_log import ActionLog
 from worldloom.rollout.segment import Windows
 
+Poses = Float[FloatArray, "_ 4 4"]
+
 
 @dataclass(frozen=True)
 class SessionState:
@@ -43,7 +45,7 @@ class SessionState:
 
     def segments(
         self, config: TransformerConfig
-    ) -> Iterator[tuple[range, Tensor, FloatArray, Actions]]:
+    ) -> Iterator[tuple[range, Float[Tensor, "1 C T H W"], Poses, Actions]]:
         """Yield each segment's latents (numbers, then values [1, C, T, H, W]), poses, actions."""
         start = 0
         while start < len(self.latents):
@@ -93,14 +95,12 @@ class SessionTruth:
         return len(self._bank)
 
     @property
-    def latest_pose(self) -> FloatArray:
+    def latest_pose(self) -> Float[FloatArray, "4 4"]:
         """The camera's current c2w pose [4, 4]."""
         latest: FloatArray = self.poses([len(self) - 1])[0]
         return latest
 
-    def append(
-        self, latents: Float[Tensor, "1 C T H W"], poses: FloatArray, actions: Actions
-    ) -> None:
+    def append(self, latents: Float[Tensor, "1 C T H W"], poses: Poses, actions: Actions) -> None:
         """Add a segment's latents, their poses [T, 4, 4] and the actions of their frames."""
         self._actions.append(actions)
         self._bank.append(
@@ -111,7 +111,7 @@ class SessionTruth:
         """Return latents of the session."""
         return self._bank.latents(group).transpose(0, 1)[None]
 
-    def poses(self, indices: Sequence[int]) -> FloatArray:
+    def poses(self, indices: Sequence[int]) -> Poses:
         """Return the poses [n, 4, 4] of latents."""
         poses: FloatArray = self._bank.poses(indices).numpy()
         return poses
@@ -129,7 +129,7 @@ class SessionTruth:
         """Return the actions that the next latents would read if these were theirs."""
         return _split(self._actions.windows_after(actions, self.config.action_window_latents))
 
-    def retrieve(self, query_poses: FloatArray, num: int, exclude_from: int) -> list[int]:
+    def retrieve(self, query_poses: Poses, num: int, exclude_from: int) -> list[int]:
         """Return latents before `exclude_from` that see most of the coming views, sink first."""
         return self._bank.retrieve(torch.from_numpy(query_poses), num, exclude_from)
 

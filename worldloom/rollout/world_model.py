@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from worldloom.actions import Actions
@@ -26,10 +26,13 @@ from worldloom.model.prompt_encoder import PromptEncoder
 from worldloom.model.text_encoder import tokenize
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae import DecoderCache, VAEDecoder, VAEEncoder
+from worldloom.model.wan_vae import WanVAEDecoder, WanVAEEncoder
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 
-Frames = ByteArray
+Frames = UInt8[ByteArray, "*frames H W 3"]
+StartImage = Shaped[ByteArray, "..."]
+"""An image from outside, of any shape until `image_to_video` has checked it."""
 
 
 @dataclass
@@ -37,8 +40,8 @@ class WorldModel:
     """The networks and settings that sessions share."""
 
     transformer: WorldModelTransformer
-    encoder: VAEEncoder
-    decoder: VAEDecoder
+    encoder: VAEEncoder | WanVAEEncoder
+    decoder: VAEDecoder | WanVAEDecoder
     conditioner: Conditioner
     sampler: SamplerConfig
     retrieval: RetrievalConfig
@@ -48,7 +51,7 @@ class WorldModel:
     bank: BankConfig = field(default_factory=BankConfig)
     spill_folder: Path | None = None  # where sessions keep what leaves memory; None: temporary
 
-    def encode_prompt(self, prompt: str) -> Tensor:
+    def encode_prompt(self, prompt: str) -> Shaped[Tensor, "1 W *width"]:
         """Return what the transformer reads of a prompt: token numbers, or embeddings."""
         config = self.transformer.config
         if config.text == "learned":
@@ -79,7 +82,7 @@ class WorldModel:
         return self.transformer.patch_embed.weight.device
 
 
-def image_to_video(image: Frames, frame_size: tuple[int, int]) -> Float[Tensor, "1 3 1 H W"]:
+def image_to_video(image: StartImage, frame_size: tuple[int, int]) -> Float[Tensor, "1 3 1 H W"]:
     """Return an image uint8 [H, W, 3] as a one-frame video in [-1, 1].
 
     Raises:

@@ -12,6 +12,7 @@ from worldloom.errors import ArtifactError
 from worldloom.model.vae import (
     DecoderCache,
     VAEConfig,
+    VAEDecoder,
     VideoVAE,
     load_decoder,
     load_encoder,
@@ -146,3 +147,24 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
     tmp_path.joinpath("vae.safetensors").write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match="cannot be read"):
         load_vae(tmp_path)
+
+
+@torch.no_grad()
+def test_the_latents_that_it_can_look_back_on_leave_the_decoders_whole_cache():
+    torch.manual_seed(0)
+    config = VAEConfig(decoder_widths=(8, 8), encoder_widths=(8, 8), decoder_temporal_kernel=3)
+    decoder = VAEDecoder(config)
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    latents = torch.randn(1, config.latent_channels, 9, 4, 4)
+    _, whole = decoder(latents)
+    reach = decoder.num_past_latents
+    assert reach == 4  # two convolutions that look back two latents each
+    _, recent = decoder(latents[:, :, -(reach + 1) :])
+    _, too_few = decoder(latents[:, :, -2:])
+    for name, features in whole.features.items():
+        torch.testing.assert_close(recent.features[name], features)
+    assert any(
+        not torch.allclose(too_few.features[name], features)
+        for name, features in whole.features.items()
+    )

@@ -203,3 +203,19 @@ def test_halves_of_different_latents_are_not_joined() -> None:
         WanVAE(VAE.encoder, WanVAEDecoder(other))
     lighter = WanVAEDecoder(WAN_CONFIG.model_copy(update={"decoder_removed": 0.5}))
     assert WanVAE(VAE.encoder, lighter).config.decoder_removed == 0.5
+
+
+@torch.no_grad()
+def test_the_latents_that_it_can_look_back_on_leave_the_decoders_whole_cache():
+    decoder = tiny_wan_vae().decoder
+    reach = decoder.num_past_latents
+    latents = tiny_latents(reach + 4)
+    _, whole = decoder(latents)
+    _, recent = decoder(latents[:, :, -(reach + 1) :])
+    for name, features in whole.features.items():
+        torch.testing.assert_close(recent.features[name], features, atol=1e-5, rtol=1e-5)
+    _, too_few = decoder(latents[:, :, -2:])
+    assert any(
+        not torch.allclose(too_few.features[name], features, atol=1e-2)
+        for name, features in whole.features.items()
+    )

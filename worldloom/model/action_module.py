@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES
 from worldloom.model.attention import attend
 from worldloom.model.config import TransformerConfig
-from worldloom.model.rope import Rotation, rotate
+from worldloom.model.rope import Frequencies, Rotation, rotate
 
 _THETA = 256.0
 _EPS = 1e-6
@@ -27,8 +27,6 @@ _EPS = 1e-6
 
 class ActionModule(nn.Module):
     """Add what mouse and keyboard say to the tokens of a segment."""
-
-    frequencies: Tensor
 
     def __init__(self, config: TransformerConfig) -> None:
         """Build both paths for windows of `config.action_window_frames` actions."""
@@ -58,8 +56,8 @@ class ActionModule(nn.Module):
         self.keyboard_out = nn.Linear(hidden_dim, dim, bias=False)
         for layer in (self.mouse_out, self.keyboard_out):
             nn.init.zeros_(layer.weight)
-        self.register_buffer(
-            "frequencies", rotary_frequencies(config.action_rotary_dim, head_dim), persistent=False
+        self.frequencies = Frequencies(
+            lambda: rotary_frequencies(config.action_rotary_dim, head_dim)
         )
 
     def forward(
@@ -98,9 +96,10 @@ class ActionModule(nn.Module):
 
     def _rotation(self, latents: int, num_memory: int) -> Rotation:
         """Return (cosine, sine) [1, T, 1, D/2]."""
-        number = torch.arange(latents, device=self.frequencies.device)
+        table = self.frequencies.table
+        number = torch.arange(latents, device=table.device)
         number = torch.where(number < num_memory, number, number - num_memory)
-        angles = (number[:, None] * self.frequencies)[None, :, None]
+        angles = (number[:, None] * table)[None, :, None]
         return angles.cos(), angles.sin()
 
     def _heads(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
@@ -123,5 +122,6 @@ class ActionModule(nn.Module):
 
 def rotary_frequencies(rotary_dim: int, head_dim: int) -> Float[Tensor, " P"]:
     """Return 256 ** (-2 i / rotary_dim) for the channels that turn, 0 for the rest."""
-    turning = _THETA ** -(torch.arange(0, rotary_dim, 2) / rotary_dim)
-    return torch.cat([turning, torch.zeros((head_dim - rotary_dim) // 2)])
+    turning = _THETA ** -(torch.arange(0, rotary_dim, 2, dtype=torch.float64) / rotary_dim)
+    still = torch.zeros((head_dim - rotary_dim) // 2, dtype=torch.float64)
+    return torch.cat([turning, still])

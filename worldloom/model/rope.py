@@ -22,6 +22,8 @@ Letters: B batch, L tokens, N heads, D channels of a head, P rotary pairs (D / 2
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ AGE, AZIMUTH, ELEVATION, X, Z = range(5)
 LATENT, ROW, COLUMN = range(3)
 
 Angles = Float[Tensor, "B L N P"]
-Rotation = tuple[Tensor, Tensor]
+Rotation = tuple[Float[Tensor, "#B L #N P"], Float[Tensor, "#B L #N P"]]
 
 _THETA = 10_000.0
 # Geometry: shares of the rotary pairs, and the slowest and fastest frequency of each coordinate
@@ -46,22 +48,45 @@ def num_coordinates(config: TransformerConfig) -> int:
     return 3 if config.position == "lattice" else 5
 
 
-class RotaryEmbedding(nn.Module):
-    """Turn coordinates into rotary angles, one set of frequencies a head."""
+class Frequencies(nn.Module):
+    """Rotary frequencies, which keep their precision when a network changes its own.
+
+    They follow a network to its device, and become float64 with it, but are never rounded to less
+    than float32: an angle is a frequency times a number of latents or metres. They are worked out
+    from a configuration, so no checkpoint holds them, and a network that was built without memory
+    has them as soon as it is given some (`to_empty`).
+    """
 
     table: Tensor
+
+    def __init__(self, build: Callable[[], Float[Tensor, "*shape"]]) -> None:
+        """Hold the float64 frequencies that `build` returns."""
+        super().__init__()
+        with torch.device("cpu"):
+            self._exact = build()
+        table = self._exact.float().to(torch.get_default_device())
+        self.register_buffer("table", table, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frequencies:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        dtype = torch.promote_types(self.table.dtype, torch.float32)
+        self.table = self._exact.to(device=self.table.device, dtype=dtype)
+        return self
+
+
+class RotaryEmbedding(nn.Module):
+    """Turn coordinates into rotary angles, one set of frequencies a head."""
 
     def __init__(self, config: TransformerConfig) -> None:
         """Build the frequency table [N, K, P]."""
         super().__init__()
         build = {"lattice": lattice_table, "geometry": geometry_table, "panorama": panorama_table}
-        self.register_buffer("table", build[config.position](config).float(), persistent=False)
-        self.turns_values = config.position == "geometry"
+        self.frequencies = Frequencies(lambda: build[config.position](config))
 
     def forward(self, coordinates: Float[Tensor, "B L K"]) -> tuple[Angles, Angles]:
         """Return (cosine, sine) [B, L, N, P] of coordinates."""
-        precise = torch.promote_types(self.table.dtype, torch.float32)
-        angles = torch.einsum("blc,ncp->blnp", coordinates.to(precise), self.table)
+        table = self.frequencies.table
+        angles = torch.einsum("blc,ncp->blnp", coordinates.to(table.dtype), table)
         return angles.cos(), angles.sin()
 
 

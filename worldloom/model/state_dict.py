@@ -20,15 +20,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from worldloom.errors import ArtifactError
-from worldloom.model.action_module import ActionModule, rotary_frequencies
+from worldloom.model.action_module import ActionModule
 from worldloom.model.block import TransformerBlock
 from worldloom.model.camera_injection import CameraInjector, RayEmbedding
 from worldloom.model.config import TransformerConfig
 from worldloom.model.geometry import ray_dim
-from worldloom.model.rope import RotaryEmbedding
+from worldloom.model.rope import Frequencies
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.weight_files import Source, TensorHeader, checkpoint_label, describe_checkpoint
 from worldloom.model.weight_names import NameMap, NameRule, in_order
@@ -132,7 +133,9 @@ def load_public(
     _require_shape(config, source, checkpoint)
     with torch.device("meta"):
         transformer = WorldModelTransformer(config)
-    _restore_buffers(transformer)
+    for module in transformer.modules():
+        if isinstance(module, Frequencies):
+            module.to_empty(device="cpu")  # works them out again, since no checkpoint holds them
     loaded = load_weights(
         transformer,
         source,
@@ -153,7 +156,7 @@ def public_name(name: str) -> str:
 
 
 def stream_from_reference(
-    reference: Mapping[str, Tensor], student: WorldModelTransformer
+    reference: Mapping[str, Shaped[Tensor, "..."]], student: WorldModelTransformer
 ) -> tuple[str, ...]:
     """Start a stream student with the weights of a reference transformer of the same blocks.
 
@@ -229,16 +232,6 @@ def _shape_in(
     if blocks:
         shape["blocks"] = len(blocks)
     return shape
-
-
-def _restore_buffers(transformer: WorldModelTransformer) -> None:
-    """Work out what no checkpoint holds: the tables of rotary frequencies."""
-    config = transformer.config
-    transformer.rope = RotaryEmbedding(config)
-    for block in _blocks(transformer):
-        if block.actions is not None:
-            head_dim = config.action_dim // config.action_num_heads
-            block.actions.frequencies = rotary_frequencies(config.action_rotary_dim, head_dim)
 
 
 def _start_anew(

@@ -109,7 +109,7 @@ def _attention(
     query = _by_head(layer.norm_q(layer.q(x)), heads)
     key = _by_head(layer.norm_k(layer.k(x)), heads)
     value = _by_head(layer.v(x), heads)
-    table = transformer.rope.table.double().numpy()  # [N, K, P]
+    table = transformer.rope.frequencies.table.double().numpy()  # [N, K, P]
     places = x.shape[1] // sum(len(group.latents) for group in groups)
     out = np.empty_like(query)
     for group, seen in zip(groups, coordinates, strict=True):

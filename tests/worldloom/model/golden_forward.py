@@ -67,7 +67,7 @@ def small_velocity(transformer: WorldModelTransformer) -> Tensor:
 
     is_stream = config.layout == "stream"
     places = config.tokens_per_latent_frame
-    numbers = draw(1, _NUM_LATENTS * places, transformer.rope.table.shape[1])
+    numbers = draw(1, _NUM_LATENTS * places, transformer.rope.frequencies.table.shape[1])
     prompt = torch.arange(config.text_length, device=device)[None]
     conditions = SegmentConditions(
         rays=draw(1, _NUM_LATENTS, places, transformer.ray_embed.patch.in_features),
@@ -118,7 +118,7 @@ def _context(transformer: WorldModelTransformer, draw, prepared: PreparedSegment
     valid = torch.ones(1, kept, dtype=torch.bool, device=latents.device)
     valid[:, : config.tokens_per_latent_frame] = False
     return Context(
-        coordinates=draw(1, tokens, transformer.rope.table.shape[1])[:, :kept],
+        coordinates=draw(1, tokens, transformer.rope.frequencies.table.shape[1])[:, :kept],
         is_valid=valid,
         blocks=[BlockContext(b.keys[:, :kept], b.values[:, :kept]) for b in blocks],
     )

@@ -11,6 +11,7 @@ from worldloom.model.rope import (
     ELEVATION,
     LATENT,
     ROW,
+    Frequencies,
     RotaryEmbedding,
     X,
     Z,
@@ -119,7 +120,7 @@ def test_the_panorama_gives_the_slowest_pairs_of_age_to_x_and_z():
 @pytest.mark.parametrize("position", ["geometry", "panorama"])
 def test_every_coordinate_has_a_pair_and_every_pair_one_coordinate(position):
     config = like(SMALL, position=position)
-    table = rope(position=position).table
+    table = rope(position=position).frequencies.table
     assert table.shape == (4, num_coordinates(config), 16)
     assert ((table != 0).sum(dim=1) == 1).all()
     assert ((table != 0).sum(dim=2) >= 1).all()
@@ -180,7 +181,7 @@ def test_products_depend_on_differences_alone():
 
 def test_angles_are_those_of_the_table_in_its_own_precision():
     precise = rope()
-    precise.table = geometry_table(SMALL)
+    precise.frequencies.table = geometry_table(SMALL)
     at = coordinates(age=31.0, x=-4.5)
     cosine, sine = precise(at)
     assert cosine.dtype == torch.float64
@@ -194,3 +195,18 @@ def test_heads_too_narrow_for_the_coordinates_are_refused():
         lattice_table(like(SMALL, num_heads=32))
     with pytest.raises(ValueError, match="expected at least 10 channels"):
         geometry_table(like(SMALL, num_heads=16))
+
+
+def test_frequencies_are_never_rounded_below_float32_and_come_back_from_no_memory():
+    exact = torch.tensor([1.0, 1 / 3], dtype=torch.float64)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), Frequencies(lambda: exact.clone()))
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        network.to(dtype)
+        assert network[0].weight.dtype == dtype
+        assert torch.equal(network[1].table, exact.float())
+    assert torch.equal(network.double()[1].table, exact)
+    assert not network.state_dict().keys() & {"1.table"}
+    with torch.device("meta"):
+        empty = Frequencies(lambda: exact.clone())
+    assert empty.table.is_meta
+    assert torch.equal(empty.to_empty(device="cpu").table, exact.float())

@@ -196,7 +196,7 @@ def test_a_loaded_network_runs_and_equals_one_with_the_same_weights(tmp_path: Pa
     torch.testing.assert_close(_answer(loaded), _answer(whole), rtol=0, atol=0)
     half, _ = load_public(SHAPE, tmp_path, MATRIX_GAME_3, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
-    assert half.rope.table.dtype == torch.float32
+    assert half.rope.frequencies.table.dtype == torch.float32
 
 
 def _answer(transformer: WorldModelTransformer) -> Tensor:

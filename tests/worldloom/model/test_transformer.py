@@ -22,7 +22,6 @@ from worldloom.frames import SegmentFrames
 from worldloom.model.attention import BlockContext
 from worldloom.model.config import TransformerConfig
 from worldloom.model.geometry import Geometry
-from worldloom.model.rope import lattice_table
 from worldloom.model.transformer import SegmentConditions, WorldModelTransformer
 from worldloom.rollout.reference_window import no_action, window_actions
 from worldloom.rollout.segment import Conditioner, action_windows
@@ -67,10 +66,8 @@ def random_transformer(config, seed=0):
 
 
 def in_float64(transformer):
-    """The same weights, and every angle, in float64."""
-    transformer.double()
-    transformer.rope.table = lattice_table(transformer.config)
-    return transformer
+    """The same weights in float64, and the rotary tables as they are before any rounding."""
+    return transformer.double()
 
 
 @dataclasses.dataclass

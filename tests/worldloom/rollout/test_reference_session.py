@@ -84,7 +84,7 @@ def test_every_step_sees_clean_context_and_noisy_latents(monkeypatch):
     walk(made, (0.1, 0.1))
     steps = len(model.sampler.sigmas)
     first, later = seen[:steps], seen[steps:]
-    for latents, sigma, segment in first:
+    for _, sigma, segment in first:
         assert sigma.shape == (1, 15)
         assert segment.num_memory == 0
         assert sigma[0, 0] == 0

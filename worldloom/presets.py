@@ -8,7 +8,7 @@ nothing and knows no data, schedule or machine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -60,7 +60,7 @@ class ModelPreset(Config):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _fits(self) -> ModelPreset:
         if self.experts is not None:
             expert_shapes(self.transformer, self.experts)  # refuses a layout that has no experts
         if self.vae == "small":

@@ -58,6 +58,12 @@ def test_the_public_model_is_what_was_published() -> None:
     blocks = list(meta_transformer(shape).blocks)
     assert [block.actions is not None for block in blocks] == [True] * 15 + [False] * 15
     assert all(block.cross_attn is not None for block in blocks)
+    assert (shape.rope_jitter, shape.max_memory_gap) == (0.8, 2033)
+    assert (shape.is_residual_normed, shape.position, shape.has_place_embedding) == (
+        True,
+        "lattice",
+        False,
+    )
     assert preset("mg3-5b").kinematics == REFERENCE_KINEMATICS
 
 

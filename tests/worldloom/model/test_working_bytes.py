@@ -14,11 +14,12 @@ from worldloom.model.working_bytes import working_bytes
 from worldloom.presets import preset
 
 
+@pytest.mark.parametrize("widest", ["ffn_dim", "action_dim"])
 @pytest.mark.parametrize("name", ["nano-stream", "nano-reference", "stream-5b"])
-def test_the_fullest_moment_of_two_blocks_is_that_of_all(name: str) -> None:
+def test_the_fullest_moment_of_two_blocks_is_that_of_all(name: str, widest: str) -> None:
     """Followed through every block, and compared with what the plan follows through two."""
     shape = scaled_down(preset(name).transformer)
-    shape = shape.model_copy(update={"num_blocks": 6, "num_action_blocks": 3})
+    shape = shape.model_copy(update={"num_blocks": 6, "num_action_blocks": 3, widest: 512})
     transformer = meta_transformer(shape)
     for parameter in transformer.parameters():
         parameter.data = parameter.data.bfloat16()

@@ -91,6 +91,39 @@ def rollout(
     _finish(found, output_dir, "rollout", output)
 
 
+@app.command("model")
+def model(
+    preset: Annotated[str, typer.Argument(help="Name of a preset.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="path=value of the transformer's shape, over the preset's."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Timed runs of each pass.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and inputs.")] = 0,
+    device: Annotated[str, typer.Option(help="Where it runs: cpu or cuda.")] = "cpu",
+    output_dir: Annotated[Path, typer.Option(help="Folder for PRESET.json and PRESET.md.")] = Path(
+        "docs/results/model"
+    ),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Time a preset's passes with random weights, and compare memory with what was foretold."""
+    from worldloom.bench.model import ModelBenchConfig, measure_model
+    from worldloom.bench.record import open_device
+    from worldloom.presets import preset as named
+    from worldloom.presets import with_overrides
+
+    shape = with_overrides(named(preset), overrides or []).transformer
+    chosen = "".join(f" --set {override}" for override in overrides or [])
+    command = (
+        f"worldloom bench model {preset}{chosen} --samples {samples} --seed {seed}"
+        f" --device {device}"
+    )
+    config = ModelBenchConfig(num_samples=samples, seed=seed)
+    found = measure_model(config, shape, open_device(device), command)
+    name = "-".join([preset, *(o.replace("=", "_") for o in overrides or [])])
+    _finish(found, output_dir, name, output)
+
+
 def _finish(report: BenchReport, folder: Path, name: str, output: Output) -> None:
     """Write a report, show it, and leave with 1 when a bar was missed."""
     from worldloom.bench.record import write_report

@@ -53,7 +53,9 @@ def parse_config(cls: type[ConfigT], values: Mapping[str, object], *, where: str
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join([where, *map(str, first["loc"])] if where else map(str, first["loc"]))
-        message = f"{path or cls.__name__}: {first['msg']} (value {first['input']!r})"
+        message = f"{path or cls.__name__}: {first['msg'].removeprefix('Value error, ')}"
+        if not isinstance(first["input"], Mapping):  # a rule over several settings names them
+            message += f" (value {first['input']!r})"
         if first["type"] == "extra_forbidden":
             known = ", ".join(_fields_at(cls, first["loc"][:-1]))
             message = f"{path}: no such setting (value {first['input']!r}); known: {known}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from worldloom.config import (
     Config,
@@ -26,6 +26,18 @@ class TrainConfig(Config):
     steps: int = Field(10, ge=1, description="optimiser steps")
     resume: bool = Field(True, description="go on where a run stopped")
     optimiser: OptimiserConfig = OptimiserConfig()
+
+
+class Ordered(Config):
+    low: int = Field(0, description="lower")
+    high: int = Field(0, description="upper")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Ordered:
+        if self.low > self.high:
+            message = f"low {self.low} is above high {self.high}, expected them in order"
+            raise ValueError(message)
+        return self
 
 
 def refusal(values: dict[str, object], *, where: str = "") -> str:
@@ -149,3 +161,9 @@ def test_equal_values_have_one_text_and_one_digest() -> None:
 def test_what_is_not_a_number_has_no_text() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json({"loss": float("nan")})
+
+
+def test_a_rule_over_several_settings_is_told_without_all_of_them():
+    with pytest.raises(ConfigError) as caught:
+        parse_config(Ordered, {"low": 3, "high": 2})
+    assert str(caught.value) == "Ordered: low 3 is above high 2, expected them in order"

@@ -167,7 +167,9 @@ def integrate_poses(
     return poses
 
 
-def relative_to(anchor: Float[FloatArray, "*anchor 4 4"], poses: Poses) -> FloatArray:
+def relative_to(
+    anchor: Float[FloatArray, "*anchor 4 4"], poses: Poses
+) -> Float[FloatArray, "... 4 4"]:
     """Return poses [..., 4, 4] in the frame of the anchor camera [..., 4, 4] (rigid inverse)."""
     rotation = np.swapaxes(anchor[..., :3, :3], -1, -2)
     inverse = np.zeros(anchor.shape)
@@ -203,7 +205,9 @@ def world_rays(poses: Poses, rays: Directions) -> Float[FloatArray, "*batch rows
     return np.concatenate([origins, directions], axis=-1)
 
 
-def rotation_angle(first: Float[FloatArray, "*first 4 4"], second: Poses) -> FloatArray:
+def rotation_angle(
+    first: Float[FloatArray, "*first 4 4"], second: Poses
+) -> Float[FloatArray, ...]:
     """Return the angle in radians between the rotations of two pose arrays [..., 4, 4]."""
     product = np.swapaxes(first[..., :3, :3], -1, -2) @ second[..., :3, :3]
     cosine = (np.trace(product, axis1=-2, axis2=-1) - 1) / 2

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from worldloom.diffusion.config import ErrorBufferConfig
@@ -137,11 +137,11 @@ class ErrorBuffer:
         residuals = self._gather(picks.cpu(), filled).to(latents.device, torch.float32)
         return (latents + scale * residuals).to(latents.dtype)
 
-    def state_tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Shaped[Tensor, ...]]:
         """Return what a checkpoint must hold."""
         return {_RESIDUALS: self.residuals, _COUNTS: self.counts}
 
-    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_state_tensors(self, tensors: Mapping[str, Shaped[Tensor, ...]]) -> None:
         """Restore `state_tensors`; raises `TrainingError` for tensors of another buffer."""
         for name, own in self.state_tensors().items():
             found = tensors.get(name)

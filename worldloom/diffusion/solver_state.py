@@ -21,10 +21,10 @@ from torch import Tensor
 Latents = Float[Tensor, "B *rest"]
 """Latents of any layout, batch first."""
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
+Velocity = Callable[[Latents, Float[Tensor, " B"]], Latents]
 """(noisy [B, ...], sigma [B]) to velocity [B, ...]: all that a solver sees of a model."""
 
-Reimpose = Callable[[Tensor], Tensor]
+Reimpose = Callable[[Latents], Latents]
 """Latents [B, ...] to latents with what is already known put back."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from worldloom.model.attention import BlockContext
@@ -26,13 +27,18 @@ class MemoryBank:
         """Return the number of committed latents."""
         return len(self.latents)
 
-    def append(self, latent: Tensor, pose: Tensor, keys_values: list[BlockContext]) -> None:
+    def append(
+        self,
+        latent: Float[Tensor, "C H W"],
+        pose: Float[Tensor, "4 4"],
+        keys_values: list[BlockContext],
+    ) -> None:
         """Add one latent [C, H, W] with its pose [4, 4] and its keys and values."""
         self.latents.append(latent)
         self.poses.append(pose)
         self.keys_values.append(keys_values)
 
-    def pose_array(self) -> Tensor:
+    def pose_array(self) -> Float[Tensor, "L 4 4"]:
         """Return the poses [L, 4, 4] of all latents."""
         return torch.stack(self.poses)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldloom.model.action_module import ActionModule
@@ -25,6 +26,8 @@ from worldloom.model.attention import (
 from worldloom.model.camera_injection import CameraInjector
 from worldloom.model.config import TransformerConfig
 from worldloom.model.rope import Rotation
+
+Modulation = Float[Tensor, "B T 6 E"]
 
 _NUM_MODULATIONS = 6
 _EPS = 1e-6
@@ -74,13 +77,13 @@ class TransformerBlock(nn.Module):
         )
         self.modulation = nn.Parameter(torch.randn(1, _NUM_MODULATIONS, dim) / dim**0.5)
 
-    def plan(self, rays_BLE: Tokens, prompt_BWE: Tensor) -> BlockPlan:
+    def plan(self, rays_BLE: Tokens, prompt_BWE: Float[Tensor, "B W E"]) -> BlockPlan:
         """Return what this block needs of rays and prompt."""
         scale, shift = self.camera(rays_BLE)
         prompt = None if self.cross_attn is None else self.cross_attn.keys_values(prompt_BWE)
         return BlockPlan(scale, shift, prompt)
 
-    def keys_values(self, x_BLE: Tokens, modulation: Tensor) -> BlockContext:
+    def keys_values(self, x_BLE: Tokens, modulation: Modulation) -> BlockContext:
         """Return the un-rotated keys and values [B, L, N, D] of the tokens.
 
         modulation [B, T, 6, E] is that of each latent's timestep.
@@ -91,7 +94,7 @@ class TransformerBlock(nn.Module):
     def forward(
         self,
         x_BLE: Tokens,
-        modulation: Tensor,
+        modulation: Modulation,
         segment: SegmentPlan,
         plan: BlockPlan,
         own: BlockContext,

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-FeatureCache = dict[str, Tensor]
+FeatureCache = dict[str, Float[Tensor, "B _ _ _ _"]]
+Past = Mapping[str, Float[Tensor, "B _ _ _ _"]]
+Features = Float[Tensor, "B T C H W"]
 """The last inputs `[B, k-1, C, H, W]` of each causal convolution, by its name."""
 
 
@@ -28,8 +31,8 @@ class CausalConv(nn.Module):
         self.conv = nn.Conv2d(num_in * temporal_kernel, num_out, 3, padding=1)
 
     def forward(
-        self, features: Tensor, cache: Mapping[str, Tensor] | None, kept: FeatureCache
-    ) -> Tensor:
+        self, features: Features, cache: Past | None, kept: FeatureCache
+    ) -> Float[Tensor, "B T D H W"]:
         """Convolve `[B, T, C, H, W]`; reads the past from `cache`, leaves its own in `kept`."""
         if self.num_past:
             past = self._past(features, cache)
@@ -40,7 +43,7 @@ class CausalConv(nn.Module):
             features = torch.cat(shifted, dim=2)
         return unfold_time(self.conv(fold_time(features)), features.shape[1])
 
-    def _past(self, features: Tensor, cache: Mapping[str, Tensor] | None) -> Tensor:
+    def _past(self, features: Tensor, cache: Past | None) -> Tensor:
         if cache is not None:
             return cache[self.name].to(features.dtype)
         shape = (features.shape[0], self.num_past, *features.shape[2:])
@@ -54,7 +57,7 @@ class ChannelNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(num_channels))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Features:
         """Scale each position's channel vector to unit root mean square, times the weight."""
         channels_last = features.movedim(2, -1)
         normed = functional.rms_norm(
@@ -74,9 +77,7 @@ class ResidualBlock(nn.Module):
         self.conv_out = CausalConv(f"{name}.conv_out", num_channels, num_channels, 1)
         zero_init(self.conv_out.conv)
 
-    def forward(
-        self, features: Tensor, cache: Mapping[str, Tensor] | None, kept: FeatureCache
-    ) -> Tensor:
+    def forward(self, features: Features, cache: Past | None, kept: FeatureCache) -> Features:
         """Return the features plus the branch; the cache is passed on to the convolutions."""
         hidden = self.conv_in(functional.silu(self.norm_in(features)), cache, kept)
         hidden = self.conv_out(functional.silu(self.norm_out(hidden)), cache, kept)
@@ -91,11 +92,11 @@ def zero_init(conv: nn.Conv2d) -> None:
         nn.init.zeros_(conv.bias)
 
 
-def fold_time(features: Tensor) -> Tensor:
+def fold_time(features: Features) -> Float[Tensor, "N C H W"]:
     """Reshape `[B, T, C, H, W]` to `[B T, C, H, W]` in channels-last memory."""
     return features.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
 
-def unfold_time(features: Tensor, num_frames: int) -> Tensor:
+def unfold_time(features: Float[Tensor, "N C H W"], num_frames: int) -> Features:
     """Reshape `[B T, C, H, W]` back to `[B, T, C, H, W]`."""
     return features.reshape(-1, num_frames, *features.shape[1:])

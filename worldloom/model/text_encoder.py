@@ -11,12 +11,13 @@ import zlib
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 _PADDING = 0
 
 
-def tokenize(prompts: Sequence[str], vocabulary: int, length: int) -> Tensor:
+def tokenize(prompts: Sequence[str], vocabulary: int, length: int) -> Int[Tensor, "B W"]:
     """Return bucket numbers [B, length]; 0 is padding, words beyond `length` are dropped."""
     tokens = torch.full((len(prompts), length), _PADDING, dtype=torch.long)
     for row, prompt in enumerate(prompts):
@@ -38,7 +39,7 @@ class TextEncoder(nn.Module):
         self.positions = nn.Parameter(torch.zeros(length, dim))
         nn.init.normal_(self.words.weight, std=0.02)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return prompt embeddings [B, length, dim] of tokens [B, length]."""
+    def forward(self, tokens: Int[Tensor, "B W"]) -> Float[Tensor, "B W E"]:
+        """Return the embeddings of tokens and their positions."""
         embedded: Tensor = self.words(tokens) + self.positions
         return embedded

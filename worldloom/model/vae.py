@@ -14,6 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -56,18 +57,18 @@ class VideoVAE(nn.Module):
         self.encoder = VAEEncoder(config)
         self.decoder = VAEDecoder(config)
 
-    def encode(self, video: Tensor) -> Tensor:
+    def encode(self, video: Float[Tensor, "B RGB F Y X"]) -> Float[Tensor, "B C T H W"]:
         """Encode 4n+1 frames `[B, 3, F, H, W]` in [-1, 1] to latents `[B, C, T, h, w]`."""
         num_latent_frames(video.shape[2])
         latents: Tensor = self.encoder(video)[0]
         return latents
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B RGB F Y X"]:
         """Decode latents `[B, C, T, h, w]` to 4 (T - 1) + 1 frames in [-1, 1]."""
         video: Tensor = self.decoder(latents)[0]
         return video.clamp(-1, 1)
 
-    def set_latent_statistics(self, mean: Tensor, std: Tensor) -> None:
+    def set_latent_statistics(self, mean: Float[Tensor, " C"], std: Float[Tensor, " C"]) -> None:
         """Store the raw latents' mean and standard deviation `[C]` that normalise them."""
         for half in (self.encoder, self.decoder):
             half.latent_mean.copy_(mean)

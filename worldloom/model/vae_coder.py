@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,6 +35,8 @@ class CoderCache:
     features: FeatureCache
 
 
+Video = Float[Tensor, "B RGB F Y X"]
+Latents = Float[Tensor, "B C T H W"]
 DecoderCache = CoderCache
 EncoderCache = CoderCache
 
@@ -70,8 +73,8 @@ class VAEEncoder(nn.Module):
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
     def forward(
-        self, video: Tensor, cache: EncoderCache | None = None
-    ) -> tuple[Tensor, EncoderCache]:
+        self, video: Video, cache: EncoderCache | None = None
+    ) -> tuple[Latents, EncoderCache]:
         """Encode `[B, 3, F, H, W]` in [-1, 1] to `[B, C, T, h, w]`.
 
         Args:
@@ -142,8 +145,8 @@ class VAEDecoder(nn.Module):
         return sum(conv.num_past for conv in self.modules() if isinstance(conv, CausalConv))
 
     def forward(
-        self, latents: Tensor, cache: DecoderCache | None = None
-    ) -> tuple[Tensor, DecoderCache]:
+        self, latents: Latents, cache: DecoderCache | None = None
+    ) -> tuple[Video, DecoderCache]:
         """Decode `[B, C, T, h, w]` to `[B, 3, F, H, W]`, not clamped.
 
         Args:
@@ -153,7 +156,9 @@ class VAEDecoder(nn.Module):
         video, kept, _ = self._decode(latents, cache)
         return video, kept
 
-    def decode_with_features(self, latents: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def decode_with_features(
+        self, latents: Latents
+    ) -> tuple[Video, list[Float[Tensor, "B T _ _ _"]]]:
         """Decode from latent 0 on and return each stage's features `[B, T, C, H, W]` too."""
         video, _, features = self._decode(latents, None)
         return video, features
@@ -184,7 +189,7 @@ class VAEDecoder(nn.Module):
         return ungroup_frames(groups, is_first=cache is None), CoderCache(kept), of_stages
 
 
-def group_frames(video: Tensor, *, is_first: bool) -> Tensor:
+def group_frames(video: Video, *, is_first: bool) -> Float[Tensor, "B T D Y X"]:
     """Reshape `[B, 3, F, H, W]` to groups of four frames `[B, T, 4 * 3, H, W]`.
 
     Args:
@@ -204,7 +209,7 @@ def group_frames(video: Tensor, *, is_first: bool) -> Tensor:
     return groups.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
 
 
-def ungroup_frames(groups: Tensor, *, is_first: bool) -> Tensor:
+def ungroup_frames(groups: Float[Tensor, "B T D Y X"], *, is_first: bool) -> Video:
     """Undo `group_frames`: the first group yields its last frame only when `is_first`."""
     batch, num_groups, _, height, width = groups.shape
     split = groups.reshape(batch, num_groups, TEMPORAL_STRIDE, RGB, height, width)

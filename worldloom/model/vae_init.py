@@ -8,6 +8,7 @@ know where the clips come from.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,7 +19,7 @@ MAX_PATCHES = 200_000
 
 
 @torch.no_grad()
-def init_from_patches(vae: VideoVAE, patches: Tensor) -> None:
+def init_from_patches(vae: VideoVAE, patches: Float[Tensor, "N D"]) -> None:
     """Set both shortcuts to the leading principal components, scaled to unit variance.
 
     Args:
@@ -42,7 +43,9 @@ def init_from_patches(vae: VideoVAE, patches: Tensor) -> None:
     _set_linear(vae.decoder.shortcut, to_patch, mean)
 
 
-def video_patches(video: Tensor, stride: int, generator: torch.Generator) -> Tensor:
+def video_patches(
+    video: Float[Tensor, "B RGB F Y X"], stride: int, generator: torch.Generator
+) -> Float[Tensor, "N D"]:
     """Cut `[B, 3, F, H, W]` into the patches `[N, 12 stride^2]` that latents stand for.
 
     More than `MAX_PATCHES` are thinned by a draw from `generator`.

@@ -19,9 +19,11 @@ from torch.nn import functional
 
 from worldloom.model.causal_conv import FeatureCache, fold_time, unfold_time
 
-Past = Mapping[str, Tensor]
+Past = Mapping[str, Float[Tensor, "B _ _ _ _"]]
 """The last inputs `[B, C, k-1, H, W]` of each layer that looks back, by its name."""
 Features = Float[Tensor, "B C T H W"]
+Outputs = Float[Tensor, "B D S Y X"]
+"""Features whose channels, frames, rows and columns may be others than the inputs'."""
 
 
 class Streamed(nn.Module):
@@ -31,7 +33,7 @@ class Streamed(nn.Module):
 class StreamedLayers(nn.ModuleList, Streamed):
     """Layers in turn; the stream's past goes to those that look back."""
 
-    def forward(self, features: Tensor, past: Past | None, kept: FeatureCache) -> Tensor:
+    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Outputs:
         """Apply every layer."""
         for layer in self:
             if isinstance(layer, Streamed):
@@ -64,7 +66,7 @@ class CausalConv3d(Streamed):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Tensor:
+    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Outputs:
         """Convolve frames after what precedes them: the past, or silence before frame 0."""
         if self.num_past:
             if past is None:
@@ -75,7 +77,7 @@ class CausalConv3d(Streamed):
             kept[self.name] = features[:, :, -self.num_past :].clone()
         return self.convolve(features)
 
-    def convolve(self, features: Features) -> Tensor:
+    def convolve(self, features: Features) -> Outputs:
         """Convolve frames that already carry their past."""
         return functional.conv3d(features, self.weight, self.bias, self._stride, self._padding)
 
@@ -94,7 +96,7 @@ class RMSNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(num_channels, *(1,) * num_axes))
         self.root = math.sqrt(num_channels)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "B C *grid"]) -> Float[Tensor, "B C *grid"]:
         """Normalise axis 1."""
         return functional.normalize(features, dim=1) * self.root * self.gamma
 
@@ -121,7 +123,7 @@ class WanResidualBlock(Streamed):
             else None
         )
 
-    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Tensor:
+    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Outputs:
         """Return the (projected) features plus the branch."""
         branch: Tensor = self.residual(features, past, kept)
         if self.shortcut is not None:
@@ -139,7 +141,7 @@ class FrameAttention(nn.Module):
         self.proj = nn.Conv2d(num_channels, num_channels, 1)
         nn.init.zeros_(self.proj.weight)
 
-    def forward(self, features: Features) -> Tensor:
+    def forward(self, features: Features) -> Features:
         """Attend within frames; time only multiplies the batch."""
         frames = fold_time(features.transpose(1, 2))
         qkv = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2)

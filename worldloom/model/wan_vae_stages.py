@@ -17,6 +17,7 @@ from worldloom.model.causal_conv import FeatureCache, fold_time, unfold_time
 from worldloom.model.wan_vae_layers import (
     CausalConv3d,
     Features,
+    Outputs,
     Past,
     Streamed,
     StreamedLayers,
@@ -43,7 +44,7 @@ class HalveResolution(Streamed):
             else None
         )
 
-    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Tensor:
+    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Outputs:
         """Return `[B, C, T', H/2, W/2]`; the frame before a chunk is all that time needs."""
         features = _per_frame(self.resample, features)
         if self.time_conv is None:
@@ -72,7 +73,7 @@ class DoubleResolution(Streamed):
             else None
         )
 
-    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Tensor:
+    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Outputs:
         """Return `[B, C, T', 2H, 2W]`; frame 0 is not doubled, and frame 1 sees silence."""
         if self.time_conv is not None:
             features = self._double_time(self.time_conv, features, past, kept)
@@ -108,7 +109,7 @@ class DownStage(Streamed):
         self._num_out = widths[1]
         self._factors = (1 if not halves_time else 2, 1 if halves_time is None else 2)
 
-    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Tensor:
+    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Outputs:
         """Return the stage's branch plus the averaged input."""
         branch: Tensor = self.downsamples(features, past, kept)
         return branch + average_down(features, self._num_out, *self._factors)
@@ -131,7 +132,7 @@ class UpStage(Streamed):
         self._num_out = widths[1]
         self._doubles_time = doubles_time
 
-    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Tensor:
+    def forward(self, features: Features, past: Past | None, kept: FeatureCache) -> Outputs:
         """Return the stage's branch, plus the duplicated input where the resolution changes."""
         branch: Tensor = self.upsamples(features, past, kept)
         if self._doubles_time is None:

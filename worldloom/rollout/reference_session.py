@@ -25,7 +25,7 @@ from torch import Tensor
 
 from worldloom.actions import NUM_KEYS, Actions
 from worldloom.arrays import FloatArray, SingleArray
-from worldloom.camera import Unchecked, integrate_poses, pose_matrix, require_rigid
+from worldloom.camera import integrate_poses, pose_matrix, require_rigid
 from worldloom.diffusion.guidance import guided_velocity
 from worldloom.diffusion.solver import Velocity, solve
 from worldloom.diffusion.solver_state import hold_first
@@ -49,6 +49,7 @@ from worldloom.rollout.reference_window import (
 from worldloom.rollout.truth import SessionState, SessionTruth
 from worldloom.rollout.world_model import (
     Frames,
+    GivenPoses,
     StartImage,
     WorldModel,
     image_to_video,
@@ -160,7 +161,7 @@ class ReferenceSession:
         """The camera's current c2w pose [4, 4]."""
         return self.truth.latest_pose
 
-    def generate_segment(self, actions: Actions, poses: Unchecked | None = None) -> Frames:
+    def generate_segment(self, actions: Actions, poses: GivenPoses | None = None) -> Frames:
         """Generate the frames uint8 [F, H, W, 3] that follow from a segment's actions.
 
         Args:

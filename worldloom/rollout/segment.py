@@ -22,7 +22,7 @@ from worldloom.model.config import TransformerConfig
 from worldloom.model.geometry import Anchor, Geometry, Poses
 from worldloom.model.transformer import Context, SegmentConditions
 
-Prompt = Shaped[Tensor, "B W *width"]  # token numbers, or embeddings
+Prompt = Shaped[Tensor, "B words *width"]  # token numbers, or embeddings
 Windows = tuple[Float[Tensor, "B T W 6"], Float[Tensor, "B T W 2"]]
 
 

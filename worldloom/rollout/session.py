@@ -14,7 +14,7 @@ from torch import Tensor
 
 from worldloom.actions import Actions
 from worldloom.arrays import FloatArray
-from worldloom.camera import Unchecked, integrate_poses, pose_matrix, require_rigid
+from worldloom.camera import integrate_poses, pose_matrix, require_rigid
 from worldloom.diffusion.solver import solve
 from worldloom.frames import TEMPORAL_STRIDE, num_pixel_frames
 from worldloom.memory.paging import PayloadCache
@@ -26,6 +26,7 @@ from worldloom.rollout.segment import Windows
 from worldloom.rollout.truth import SessionState, SessionTruth, segment_of
 from worldloom.rollout.world_model import (
     Frames,
+    GivenPoses,
     StartImage,
     WorldModel,
     image_to_video,
@@ -120,7 +121,7 @@ class WorldSession:
             self.committed.clear()
             self._restore(self.truth.snapshot())
 
-    def generate_segment(self, actions: Actions, poses: Unchecked | None = None) -> Frames:
+    def generate_segment(self, actions: Actions, poses: GivenPoses | None = None) -> Frames:
         """Generate the frames uint8 [F, H, W, 3] that follow from a segment's actions.
 
         Args:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from worldloom.actions import Actions
-from worldloom.arrays import ByteArray
+from worldloom.arrays import ByteArray, FloatArray
 from worldloom.camera import Intrinsics, Kinematics
 from worldloom.diffusion.schedule import sigma_to_timestep, timestep_to_sigma
 from worldloom.errors import ConfigError, DataError
@@ -30,9 +30,11 @@ from worldloom.model.wan_vae import WanVAEDecoder, WanVAEEncoder
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 
-Frames = UInt8[ByteArray, "*frames H W 3"]
+Frames = UInt8[ByteArray, "*frames Y X 3"]
 StartImage = Shaped[ByteArray, "..."]
 """An image from outside, of any shape until `image_to_video` has checked it."""
+GivenPoses = Float[FloatArray, "..."]
+"""Poses from outside, of any shape until `require_rigid` has checked them."""
 
 
 @dataclass
@@ -51,7 +53,7 @@ class WorldModel:
     bank: BankConfig = field(default_factory=BankConfig)
     spill_folder: Path | None = None  # where sessions keep what leaves memory; None: temporary
 
-    def encode_prompt(self, prompt: str) -> Shaped[Tensor, "1 W *width"]:
+    def encode_prompt(self, prompt: str) -> Shaped[Tensor, "1 words *width"]:
         """Return what the transformer reads of a prompt: token numbers, or embeddings."""
         config = self.transformer.config
         if config.text == "learned":

@@ -97,7 +97,7 @@ def test_turning_right_moves_the_view_to_higher_azimuth_by_the_same_angle():
 
 
 def test_upper_tokens_look_up_and_the_anchors_own_pitch_is_kept():
-    level, up = poses(((0, 0, 0), 0, 0.0)), poses(((0, 0, 0), 0, 0.25))
+    level, up = poses(((0, 0, 0), 0.0, 0.0)), poses(((0, 0, 0), 0.0, 0.25))
     ages = torch.zeros(1, 1)
     flat = GEOMETRY.coordinates_from(level, level[:, 0], ages)[0, :, ELEVATION]
     assert flat[0] > 0 > flat[-1]

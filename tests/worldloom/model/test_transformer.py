@@ -273,7 +273,7 @@ def context_of(walk, by_latent, seen, start, is_valid=None):
         )
         for index in range(CONFIG.num_blocks)
     ]
-    ages = torch.tensor([[start - latent for latent in seen]])
+    ages = torch.tensor([[start - latent for latent in seen]]).expand(len(walk.poses), -1)
     return CONDITIONER.context(
         blocks, walk.poses[:, list(seen)], walk.poses[:, start - 1], ages, is_valid
     )
@@ -291,7 +291,7 @@ def streamed(transformer, walk, reach="latent", seen=SEEN[-1], is_valid=None, co
     by_latent = committed_one_by_one(transformer, walk, reach)
     context = context_of(walk, by_latent, seen, segment.start, is_valid)
     prepared = transformer.prepare(conditions or noisy_conditions(walk))
-    sigma = torch.full((1, len(segment)), SIGMA)
+    sigma = torch.full((len(walk.poses), len(segment)), SIGMA)
     return transformer.denoise(walk.latents[:, :, segment], sigma, prepared, context)
 
 

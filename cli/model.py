@@ -45,6 +45,9 @@ def list_presets(output: OutputOption = Output.TABLE) -> None:
 def describe(
     preset: PresetArgument,
     overrides: SetOption = None,
+    resolution: Annotated[
+        str, typer.Option(help="HEIGHTxWIDTH of the frames, pixels; the preset's by default.")
+    ] = "",
     gpu_memory_gib: Annotated[
         float, typer.Option(help="Memory of the GPU that is to hold it, GiB.", min=0.1)
     ] = 80.0,
@@ -58,11 +61,13 @@ def describe(
     from worldloom.config import resolved
     from worldloom.model.description import describe as describe_model
     from worldloom.model.memory_plan import GIB, require_memory
+    from worldloom.presets import at_resolution, with_overrides
     from worldloom.presets import preset as preset_named
-    from worldloom.presets import with_overrides
     from worldloom.quantize.config import QuantizeLinearsConfig
 
     model = with_overrides(preset_named(preset), overrides or [])
+    if resolution:
+        model = at_resolution(model, resolution)
     gpu_bytes = int(gpu_memory_gib * GIB)
     is_int8 = QuantizeLinearsConfig().selects
     require_memory(

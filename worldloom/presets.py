@@ -22,19 +22,14 @@ from worldloom.diffusion.levels import (
 )
 from worldloom.errors import ConfigError
 from worldloom.frames import (
-    ACTION_WINDOW_FRAMES,
-    REFERENCE_FIRST_FRAMES,
-    REFERENCE_NEW_FRAMES,
-    REFERENCE_WINDOW_FRAMES,
-    TEMPORAL_STRIDE,
     SegmentFrames,
-    num_latent_frames,
     segment_table,
 )
 from worldloom.model.config import TransformerConfig
 from worldloom.model.experts_config import ExpertsConfig, expert_shapes
 from worldloom.model.wan_vae_config import WanVAEConfig
 from worldloom.rollout.config import SamplerConfig
+from worldloom.rollout.reference_window import require_reference_segments
 
 _SMALL_SHIFT = 3.0
 
@@ -104,6 +99,21 @@ def with_overrides(model: ModelPreset, overrides: Iterable[str]) -> ModelPreset:
     return parse_config(ModelPreset, {**resolved(model), **values})
 
 
+def at_resolution(model: ModelPreset, text: str) -> ModelPreset:
+    """Return the preset for frames of `HEIGHTxWIDTH` pixels; its field of view stays.
+
+    Raises:
+        ConfigError: for a text that is no resolution, or one that does not divide into tokens.
+    """
+    height, cross, width = text.partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal()):
+        message = f"resolution {text!r}: expected HEIGHTxWIDTH in pixels, such as 704x1280"
+        raise ConfigError(message)
+    shape = model.transformer.at_resolution(int(height), int(width))
+    rows, columns = shape.latent_height, shape.latent_width
+    return with_overrides(model, [f"latent_height={rows}", f"latent_width={columns}"])
+
+
 def segments_of(shape: TransformerConfig, count: int) -> list[SegmentFrames]:
     """Return where the first `count` segments of a shape lie.
 
@@ -115,19 +125,7 @@ def segments_of(shape: TransformerConfig, count: int) -> list[SegmentFrames]:
         return segment_table(
             count, segment_latents=shape.segment_latents, action_window_frames=frames
         )
-    expected = {
-        "first_segment_latents": num_latent_frames(REFERENCE_FIRST_FRAMES),
-        "segment_latents": REFERENCE_NEW_FRAMES // TEMPORAL_STRIDE,
-        "num_past_latents": (REFERENCE_WINDOW_FRAMES - REFERENCE_NEW_FRAMES) // TEMPORAL_STRIDE,
-        "action_window_latents": ACTION_WINDOW_FRAMES // TEMPORAL_STRIDE,
-    }
-    values = resolved(shape)
-    wrong = {name: value for name, value in expected.items() if values[name] != value}
-    if wrong:
-        found = ", ".join(f"{name}={values[name]}" for name in wrong)
-        wanted = ", ".join(f"{name}={value}" for name, value in wrong.items())
-        message = f"{found} in the reference layout, whose windows are fixed: expected {wanted}"
-        raise ConfigError(message)
+    require_reference_segments(shape)
     return segment_table(count)
 
 

@@ -14,6 +14,7 @@ from worldloom.model.footprint import footprint, meta_transformer
 from worldloom.presets import (
     PRESETS,
     ModelPreset,
+    at_resolution,
     preset,
     segments_of,
     streamed,
@@ -145,7 +146,7 @@ def test_segments_lie_where_the_layout_says() -> None:
 
 def test_reference_segments_of_another_length_are_refused() -> None:
     longer = with_overrides(preset("mg3-5b"), ["segment_latents=12"]).transformer
-    with pytest.raises(ConfigError, match=r"segment_latents=12 in the reference .* expected .*=10"):
+    with pytest.raises(ConfigError, match=r"segment_latents=12: the reference.* expected .*=10"):
         segments_of(longer, 1)
 
 
@@ -165,3 +166,16 @@ def test_gradients_reach_every_parameter(name: str) -> None:
         if parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
     ]
     assert dead == []
+
+
+def test_another_resolution_keeps_the_field_of_view():
+    small = at_resolution(preset("mg3-5b"), "352x640")
+    assert small.transformer.frame_size == (352, 640)
+    assert small.intrinsics.cx / small.intrinsics.fx == pytest.approx(1.0)
+    assert small.intrinsics.cy / small.intrinsics.fy == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("text", ["720x1280", "704", "704x", "x1280", "704x1280x3", "-704x1280"])
+def test_what_is_no_resolution_of_whole_tokens_is_refused(text):
+    with pytest.raises(ConfigError, match=f"resolution .*{text}"):
+        at_resolution(preset("mg3-5b"), text)

@@ -16,6 +16,7 @@ from worldloom.arrays import FloatArray, SingleArray
 from worldloom.camera import framewise_relative, memory_relative, relative_to
 from worldloom.errors import ConfigError
 from worldloom.frames import (
+    ACTION_WINDOW_FRAMES,
     REFERENCE_FIRST_FRAMES,
     REFERENCE_NEW_FRAMES,
     REFERENCE_WINDOW_FRAMES,
@@ -35,14 +36,18 @@ def require_reference_segments(config: TransformerConfig) -> None:
     """Raise `ConfigError` unless a configuration cuts a walk as Matrix-Game 3.0 does."""
     new = REFERENCE_NEW_FRAMES // TEMPORAL_STRIDE
     expected = {
+        "layout": "reference",
         "first_segment_latents": num_latent_frames(REFERENCE_FIRST_FRAMES),
         "segment_latents": new,
         "num_past_latents": REFERENCE_WINDOW_FRAMES // TEMPORAL_STRIDE - new,
+        "action_window_latents": ACTION_WINDOW_FRAMES // TEMPORAL_STRIDE,
     }
     values = config.model_dump()
-    wrong = {name: values[name] for name, value in expected.items() if values[name] != value}
-    if wrong or config.layout != "reference":
-        message = f"layout {config.layout!r} with {wrong}: expected 'reference' with {expected}"
+    wrong = [name for name, value in expected.items() if values[name] != value]
+    if wrong:
+        found = ", ".join(f"{name}={values[name]}" for name in wrong)
+        wanted = ", ".join(f"{name}={expected[name]}" for name in wrong)
+        message = f"{found}: the reference's windows are fixed, expected {wanted}"
         raise ConfigError(message)
 
 

@@ -207,7 +207,7 @@ def world_rays(poses: Poses, rays: Directions) -> Float[FloatArray, "*batch rows
 
 def rotation_angle(
     first: Float[FloatArray, "*first 4 4"], second: Poses
-) -> Float[FloatArray, ...]:
+) -> Float[FloatArray, "*_"]:
     """Return the angle in radians between the rotations of two pose arrays [..., 4, 4]."""
     product = np.swapaxes(first[..., :3, :3], -1, -2) @ second[..., :3, :3]
     cosine = (np.trace(product, axis1=-2, axis2=-1) - 1) / 2

@@ -56,7 +56,7 @@ def is_bare(node, names):
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str) and node.value in names
     if isinstance(node, ast.Subscript) and last_name(node.value) in SHAPED:
-        return False
+        return not isinstance(ast.literal_eval(node.slice.elts[1]), str)
     if isinstance(node, ast.Name | ast.Attribute):
         return last_name(node) in names
     return any(is_bare(child, names) for child in ast.iter_child_nodes(node))
@@ -103,6 +103,7 @@ def test_public_tensors_say_their_shapes():
         ("tuple[int, torch.Tensor]", True),
         ("FloatArray | None", True),
         ("Callable[[Tensor], None]", True),
+        ("Float[Tensor, ...]", True),  # no annotation at all: jaxtyping reads text alone
         ('"Tensor"', True),
         ('Float[Tensor, "B C"]', False),
         ('list[Float[Tensor, "B C"]] | None', False),

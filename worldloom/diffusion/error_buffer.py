@@ -137,11 +137,11 @@ class ErrorBuffer:
         residuals = self._gather(picks.cpu(), filled).to(latents.device, torch.float32)
         return (latents + scale * residuals).to(latents.dtype)
 
-    def state_tensors(self) -> dict[str, Shaped[Tensor, ...]]:
+    def state_tensors(self) -> dict[str, Shaped[Tensor, "*_"]]:
         """Return what a checkpoint must hold."""
         return {_RESIDUALS: self.residuals, _COUNTS: self.counts}
 
-    def load_state_tensors(self, tensors: Mapping[str, Shaped[Tensor, ...]]) -> None:
+    def load_state_tensors(self, tensors: Mapping[str, Shaped[Tensor, "*_"]]) -> None:
         """Restore `state_tensors`; raises `TrainingError` for tensors of another buffer."""
         for name, own in self.state_tensors().items():
             found = tensors.get(name)

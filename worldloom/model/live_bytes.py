@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 class LiveBytes(TorchDispatchMode):
     """Follows storages made while it is active."""
 
-    def __init__(self, known: Iterable[Shaped[Tensor, ...]]) -> None:
+    def __init__(self, known: Iterable[Shaped[Tensor, "*_"]]) -> None:
         """Count nothing of the tensors that are known already, such as weights."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
@@ -62,7 +62,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 @contextmanager
-def live_bytes(known: Iterable[Shaped[Tensor, ...]]) -> Iterator[LiveBytes]:
+def live_bytes(known: Iterable[Shaped[Tensor, "*_"]]) -> Iterator[LiveBytes]:
     """Follow the bytes of what is run inside, which must be on the meta device."""
     follower = LiveBytes(known)
     with torch.inference_mode(), _FusedAttention(), follower:

@@ -156,7 +156,7 @@ def public_name(name: str) -> str:
 
 
 def stream_from_reference(
-    reference: Mapping[str, Shaped[Tensor, "..."]], student: WorldModelTransformer
+    reference: Mapping[str, Shaped[Tensor, "*_"]], student: WorldModelTransformer
 ) -> tuple[str, ...]:
     """Start a stream student with the weights of a reference transformer of the same blocks.
 

@@ -52,12 +52,12 @@ from worldloom.rollout.world_model import (
     GivenPoses,
     StartImage,
     WorldModel,
+    decode,
     image_to_video,
     require_actions,
     restore_decoder,
     segment_generator,
     told_sigma,
-    video_to_frames,
 )
 
 
@@ -295,8 +295,8 @@ class ReferenceSession:
         stride = 1 if len(poses) == 1 else TEMPORAL_STRIDE
         self.truth.append(latents, poses[stride - 1 :: stride], actions)
         self._frame_poses.append(np.asarray(poses))
-        video, self._decoder_cache = self.model.decoder(latents, self._decoder_cache)
-        return video_to_frames(video)
+        frames, self._decoder_cache = decode(self.model, latents, self._decoder_cache)
+        return frames
 
     def _replay(self, state: SessionState) -> None:
         """Take in a stored truth, and decode what the decoder must remember."""

@@ -29,12 +29,12 @@ from worldloom.rollout.world_model import (
     GivenPoses,
     StartImage,
     WorldModel,
+    decode,
     image_to_video,
     require_actions,
     restore_decoder,
     segment_generator,
     told_sigma,
-    video_to_frames,
 )
 
 # Segments whose keys and values are kept for when they become memory; others are computed again.
@@ -251,8 +251,8 @@ class WorldSession:
         for index in range(len(poses)):
             slot = self.slots.assign_past(start + index)
             self.slots.write(slot, committed, index)
-        video, self._decoder_cache = self.model.decoder(latents, self._decoder_cache)
-        return video_to_frames(video)
+        frames, self._decoder_cache = decode(self.model, latents, self._decoder_cache)
+        return frames
 
     def _replay(self, state: SessionState) -> None:
         """Take in a stored truth and choose memory as it was chosen then."""

@@ -24,7 +24,7 @@ from worldloom.errors import ConfigError, DataError
 from worldloom.memory.config import BankConfig, RetrievalConfig
 from worldloom.model.prompt_encoder import PromptEncoder
 from worldloom.model.text_encoder import tokenize
-from worldloom.model.transformer import WorldModelTransformer
+from worldloom.model.transformer import Latents, WorldModelTransformer
 from worldloom.model.vae import DecoderCache, VAEDecoder, VAEEncoder
 from worldloom.model.wan_vae import WanVAEDecoder, WanVAEEncoder
 from worldloom.rollout.config import SamplerConfig
@@ -102,6 +102,22 @@ def video_to_frames(video: Float[Tensor, "1 3 F H W"]) -> Frames:
     """Return frames uint8 [F, H, W, 3] of a video in [-1, 1]."""
     pixels = ((video[0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return pixels.permute(1, 2, 3, 0).cpu().numpy()
+
+
+def decode(
+    model: WorldModel, latents: Latents, cache: DecoderCache | None
+) -> tuple[Frames, DecoderCache]:
+    """Return the frames [F, H, W, 3] that new latents add, and the cache for the next ones.
+
+    A few latents are decoded at a time: a window of the published model at once would need more
+    memory than its transformer.
+    """
+    frames = []
+    for chunk in latents.split(_LATENTS_DECODED_AT_ONCE, dim=2):
+        video, cache = model.decoder(chunk, cache)
+        frames.append(video_to_frames(video))
+    assert cache is not None, "there are latents to decode"
+    return np.concatenate(frames), cache
 
 
 def restore_decoder(

@@ -31,6 +31,8 @@ from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 
 Frames = UInt8[ByteArray, "*frames Y X 3"]
+
+_LATENTS_DECODED_AT_ONCE = 3
 StartImage = Shaped[ByteArray, "..."]
 """An image from outside, of any shape until `image_to_video` has checked it."""
 GivenPoses = Float[FloatArray, "..."]

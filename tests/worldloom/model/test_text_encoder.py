@@ -10,6 +10,7 @@ def test_words_hash_alike_everywhere_and_never_to_padding():
     assert (tokens[:6] > 0).all()
     assert (tokens[6:] == 0).all()
     assert tokens[:3].tolist() == tokenize(["a red room"], 512, 3)[0].tolist()
+    assert tokenize(["a red room"], 2, 4).tolist() == [[1, 1, 1, 0]]  # one bucket and padding
 
 
 def test_long_prompts_are_cut_and_empty_ones_are_padding():

@@ -58,7 +58,14 @@ class ActionLog:
         self._count += len(data) // _RECORD_BYTES
 
     def frames(self, latents: Sequence[int]) -> Float[SingleArray, "T 4 A"]:
-        """Return the actions of latents; those before the first read the first frame's."""
+        """Return the actions of latents; those before the first read the first frame's.
+
+        Raises:
+            ValueError: for a latent whose actions were never appended.
+        """
+        if max(latents) >= self._count:
+            message = f"latent {max(latents)}: expected one of the {self._count} with actions"
+            raise ValueError(message)
         shape = (TEMPORAL_STRIDE, _VALUES)
         rows = [
             os.pread(self._file.fileno(), _RECORD_BYTES, max(0, latent) * _RECORD_BYTES)

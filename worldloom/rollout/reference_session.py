@@ -161,6 +161,10 @@ class ReferenceSession:
         """The camera's current c2w pose [4, 4]."""
         return self.truth.latest_pose
 
+    def close(self) -> None:
+        """Give up the session's files; it cannot go on."""
+        self.truth.close()
+
     def generate_segment(self, actions: Actions, poses: GivenPoses | None = None) -> Frames:
         """Generate the frames uint8 [F, H, W, 3] that follow from a segment's actions.
 

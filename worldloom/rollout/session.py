@@ -16,6 +16,7 @@ from worldloom.actions import Actions
 from worldloom.arrays import FloatArray
 from worldloom.camera import integrate_poses, pose_matrix, require_rigid
 from worldloom.diffusion.solver import solve
+from worldloom.errors import DataError
 from worldloom.frames import TEMPORAL_STRIDE, num_pixel_frames
 from worldloom.memory.paging import PayloadCache
 from worldloom.model.attention import BlockContext
@@ -120,6 +121,23 @@ class WorldSession:
         with torch.inference_mode():
             self.committed.clear()
             self._restore(self.truth.snapshot())
+
+    def close(self) -> None:
+        """Give up the session's files; it cannot go on."""
+        self.truth.close()
+
+    def generate(self, actions: Actions) -> Frames:
+        """Generate the frames uint8 [F, H, W, 3] that follow from the actions of whole segments.
+
+        Raises:
+            DataError: when the actions do not end with a segment.
+        """
+        size = self.segment_frames
+        if len(actions) % size:
+            message = f"actions: {len(actions)} frames, expected whole segments of {size}"
+            raise DataError(message)
+        starts = range(0, len(actions), size)
+        return np.concatenate([self.generate_segment(actions[at : at + size]) for at in starts])
 
     def generate_segment(self, actions: Actions, poses: GivenPoses | None = None) -> Frames:
         """Generate the frames uint8 [F, H, W, 3] that follow from a segment's actions.

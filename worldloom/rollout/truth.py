@@ -23,6 +23,7 @@ from torch import Tensor
 from worldloom.actions import NUM_KEYS, Actions
 from worldloom.arrays import FloatArray, SingleArray
 from worldloom.camera import Intrinsics
+from worldloom.errors import StoreError
 from worldloom.frames import TEMPORAL_STRIDE
 from worldloom.memory.config import BankConfig, RetrievalConfig
 from worldloom.memory.latent_bank import LatentBank
@@ -84,6 +85,8 @@ class SessionTruth:
         The folder goes with the session; None puts it where temporary files are.
         """
         self.config = config
+        self._count = 0
+        self._is_torn = False
         self._folder = tempfile.TemporaryDirectory(prefix="worldloom-session-", dir=spill_folder)
         folder = Path(self._folder.name)
         shape = (config.latent_channels, config.latent_height, config.latent_width)
@@ -91,8 +94,8 @@ class SessionTruth:
         self._actions = ActionLog(folder / "actions.records")
 
     def __len__(self) -> int:
-        """Return the number of latents."""
-        return len(self._bank)
+        """Return the number of latents, of whole segments."""
+        return self._count
 
     @property
     def latest_pose(self) -> Float[FloatArray, "4 4"]:
@@ -101,11 +104,25 @@ class SessionTruth:
         return latest
 
     def append(self, latents: Float[Tensor, "1 C T H W"], poses: Poses, actions: Actions) -> None:
-        """Add a segment's latents, their poses [T, 4, 4] and the actions of their frames."""
+        """Add a segment's latents, their poses [T, 4, 4] and the actions of their frames.
+
+        Raises:
+            StoreError: when the disk refuses; earlier segments stay whole and can be taken out, and
+                every later call is refused.
+        """
+        if self._is_torn:
+            message = (
+                f"session of {len(self)} latents: its files hold part of a segment since the disk "
+                "refused, expected to go on from a snapshot in a new session"
+            )
+            raise StoreError(message)
+        self._is_torn = True  # until all of the segment is there
         self._actions.append(actions)
         self._bank.append(
             latents[0].transpose(0, 1).float().cpu(), torch.from_numpy(np.asarray(poses))
         )
+        self._count += latents.shape[2]
+        self._is_torn = False
 
     def latents(self, group: Sequence[int]) -> Float[Tensor, "1 C T H W"]:
         """Return latents of the session."""

@@ -102,3 +102,10 @@ def test_a_full_disk_is_an_error_and_loses_nothing_earlier(log, monkeypatch, is_
     monkeypatch.undo()
     log.append(rows(12, seed=2))  # when there is room again it goes on where it was
     assert log.frames(range(1, 4)).tobytes() == joined(rows(12, seed=2)).tobytes()
+
+
+def test_actions_that_were_never_appended_are_refused(tmp_path):
+    log = ActionLog(tmp_path / "actions.records")
+    log.append(Actions.still(1))
+    with pytest.raises(ValueError, match="latent 1: expected one of the 1 with actions"):
+        log.frames([0, 1])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,10 @@ from tiny import CONFIG, FRAME_SIZE, tiny_model
 from worldloom.actions import Actions
 from worldloom.camera import integrate_poses
 from worldloom.errors import DataError
+from worldloom.memory.config import BankConfig
+from worldloom.model.config import TransformerConfig
+from worldloom.model.transformer import WorldModelTransformer
+from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.session import WorldSession
 
 MODEL = tiny_model()
@@ -17,9 +23,9 @@ def session(seed=0, **options):
     return WorldSession(MODEL, image=IMAGE, prompt="a room", seed=seed, **options)
 
 
-def actions(yaw=0.1, forward=1.0):
-    keyboard = np.zeros((LENGTH, 6), np.float32)
-    mouse = np.zeros((LENGTH, 2), np.float32)
+def actions(yaw=0.1, forward=1.0, length=LENGTH):
+    keyboard = np.zeros((length, 6), np.float32)
+    mouse = np.zeros((length, 2), np.float32)
     keyboard[:, 0], mouse[:, 1] = forward, yaw
     return Actions(keyboard, mouse)
 
@@ -56,6 +62,78 @@ def test_a_resumed_session_goes_on_with_the_same_frames():
     for yaw in (0.1, 0.2):
         expected = walk.generate_segment(actions(yaw))
         assert np.array_equal(expected, again.generate_segment(actions(yaw)))
+
+
+def model_of(**changes):
+    """The tiny model with another shape and the same weights where they fit."""
+    config = TransformerConfig.model_validate(CONFIG.model_dump() | changes)
+    transformer = WorldModelTransformer(config)
+    transformer.load_state_dict(MODEL.transformer.state_dict())
+    return dataclasses.replace(
+        MODEL,
+        transformer=transformer.eval(),
+        conditioner=Conditioner(config, MODEL.intrinsics),
+        bank=BankConfig(capacity=10, recent_latents=5),
+    )
+
+
+SHAPES = {
+    "latent": {},
+    "segment": {"reach": "segment"},
+    "segments of one latent": {"segment_latents": 1},
+    "panorama": {"position": "panorama", "num_heads": 1},
+}
+
+
+@pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)
+def test_a_session_whose_caches_are_thrown_away_goes_on_as_an_unbroken_one(changes):
+    """Keys, values and decoder features follow from latents, poses and actions alone."""
+    model = model_of(**changes)
+    length = model.segment_frames
+    steps = [actions(yaw, length=length) for yaw in (0.1, -0.2, 0.0, 0.2, 0.3, 0.1, -0.1, 0.2)]
+    kept, thrown = (WorldSession(model, image=IMAGE, prompt="a room", seed=0) for _ in range(2))
+    for step in steps:
+        kept.generate_segment(step)
+        thrown.generate_segment(step)
+        thrown.drop_caches()
+    resumed = WorldSession.resume(model, kept.snapshot(), prompt="a room", seed=0)
+    for step in steps[:2]:
+        expected = kept.generate_segment(step)
+        assert np.array_equal(thrown.generate_segment(step), expected)
+        assert np.array_equal(resumed.generate_segment(step), expected)
+    for other in (thrown, resumed):
+        torch.testing.assert_close(
+            other.snapshot().latents, kept.snapshot().latents, atol=1e-5, rtol=0
+        )
+        assert other.slots.latents == kept.slots.latents
+
+
+def test_window_reach_goes_on_differently_once_its_caches_are_gone():
+    """The exact replay that this reach gives up, and why it must be asked for."""
+    model = model_of(reach="window", accepts_inexact_replay=True)
+    kept = WorldSession(model, image=IMAGE, prompt="a room", seed=0)
+    for yaw in (0.1, -0.2, 0.0, 0.2):
+        kept.generate_segment(actions(yaw))
+    resumed = WorldSession.resume(model, kept.snapshot(), prompt="a room", seed=0)
+    kept.generate_segment(actions())
+    resumed.generate_segment(actions())
+    gap = (kept.snapshot().latents - resumed.snapshot().latents).abs().max()
+    assert gap > 1e-4
+
+
+def test_one_call_of_five_segments_equals_five_calls():
+    turns = [actions(yaw) for yaw in (0.1, -0.2, 0.0, 0.2, 0.1)]
+    apart, together = session(), session()
+    frames = np.concatenate([apart.generate_segment(turn) for turn in turns])
+    joined = Actions(
+        np.concatenate([turn.keyboard for turn in turns]),
+        np.concatenate([turn.mouse for turn in turns]),
+    )
+    assert np.array_equal(together.generate(joined), frames)
+    with pytest.raises(
+        DataError, match=f"{LENGTH + 1} frames, expected whole segments of {LENGTH}"
+    ):
+        together.generate(Actions.still(LENGTH + 1))
 
 
 def test_poses_that_are_given_replace_the_integrated_ones():

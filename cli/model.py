@@ -59,8 +59,8 @@ def describe(
     """
     from cli.model_table import description_lines
     from worldloom.config import resolved
-    from worldloom.model.description import describe as describe_model
-    from worldloom.model.memory_plan import GIB, require_memory
+    from worldloom.model.cost.description import describe as describe_model
+    from worldloom.model.cost.memory_plan import GIB, require_memory
     from worldloom.presets import at_resolution, with_overrides
     from worldloom.presets import preset as preset_named
     from worldloom.quantize.config import QuantizeLinearsConfig

@@ -53,7 +53,7 @@ def export_starter(
     """Write the VAE, base and student of a run into a starter folder; return bytes by part."""
     import torch
 
-    from worldloom.model.vae import load_vae, save_vae
+    from worldloom.model.vae.video_vae import load_vae, save_vae
     from worldloom.train.model_checkpoint import load_model, save_model
 
     vae_folder = out / "vae"

@@ -27,7 +27,7 @@ from worldloom.frames import (
 )
 from worldloom.model.config import TransformerConfig
 from worldloom.model.experts_config import ExpertsConfig, expert_shapes
-from worldloom.model.wan_vae_config import WanVAEConfig
+from worldloom.model.vae.wan_vae_config import WanVAEConfig
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.reference_window import require_reference_segments
 

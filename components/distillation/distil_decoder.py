@@ -11,7 +11,7 @@ from components.runtime import Step, StepContext
 from components.starter import starter_folder
 from worldloom.distill.decoder import DecoderObjective
 from worldloom.log import log_event
-from worldloom.model.vae import VAEDecoder, load_decoder, load_vae, save_decoder
+from worldloom.model.vae.video_vae import VAEDecoder, load_decoder, load_vae, save_decoder
 from worldloom.train.trainer import Trainer
 from worldloom.train.vae_windows import read_frames
 

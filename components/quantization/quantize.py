@@ -25,7 +25,7 @@ from worldloom.config import canonical_json
 from worldloom.evaluate.parity import ParityReport, measure_parity, write_parity
 from worldloom.log import log_event
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import VAEDecoder, VAEEncoder, load_decoder, load_vae
+from worldloom.model.vae.video_vae import VAEDecoder, VAEEncoder, load_decoder, load_vae
 from worldloom.quantize.convert import LayerParity, parity, quantize_linears
 from worldloom.rollout.config import ReleaseConfig, WorldEntry
 from worldloom.rollout.release import write_release

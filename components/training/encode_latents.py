@@ -25,7 +25,7 @@ from worldloom.data.schema import SPLITS, Clip, Split
 from worldloom.errors import DataError
 from worldloom.frames import longest_causal_length
 from worldloom.log import log_event
-from worldloom.model.vae import VideoVAE, load_vae
+from worldloom.model.vae.video_vae import VideoVAE, load_vae
 from worldloom.train.trainer import deterministic_arithmetic
 from worldloom.train.vae_windows import to_video
 

@@ -18,7 +18,7 @@ from worldloom.data.latents import LatentClips
 from worldloom.errors import DataError
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import VideoVAE
+from worldloom.model.vae.video_vae import VideoVAE
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.session import WorldSession

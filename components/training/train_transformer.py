@@ -22,7 +22,7 @@ from worldloom.data.latents import LatentClips, read_latents
 from worldloom.errors import ArtifactError
 from worldloom.log import log_event
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import load_vae
+from worldloom.model.vae.video_vae import load_vae
 from worldloom.train.flow_objective import FlowObjective
 from worldloom.train.model_checkpoint import WEIGHTS_FILE, load_model, save_model
 from worldloom.train.trainer import HistoryRow, Trainer, TrainingResult

@@ -20,8 +20,8 @@ from components.runtime import Step, StepContext
 from components.starter import starter_folder
 from components.training.vae_config import TrainVaeStepConfig
 from worldloom.log import log_event
-from worldloom.model.vae import VideoVAE, load_vae, save_vae
-from worldloom.model.vae_init import init_from_patches, video_patches
+from worldloom.model.vae.vae_init import init_from_patches, video_patches
+from worldloom.model.vae.video_vae import VideoVAE, load_vae, save_vae
 from worldloom.train.trainer import Trainer, TrainingResult
 from worldloom.train.vae_config import VAEObjectiveConfig
 from worldloom.train.vae_objective import VAEObjective, measure_latent_statistics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from worldloom.config import Config
-from worldloom.model.vae_config import VAEConfig
+from worldloom.model.vae.vae_config import VAEConfig
 from worldloom.train.config import LearnerConfig, TrainerConfig
 from worldloom.train.vae_config import VAEObjectiveConfig
 

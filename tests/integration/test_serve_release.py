@@ -19,8 +19,8 @@ from worldloom.actions import Actions
 from worldloom.camera import Intrinsics
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import VAEDecoder, VAEEncoder
-from worldloom.model.vae_config import VAEConfig
+from worldloom.model.vae.vae_config import VAEConfig
+from worldloom.model.vae.video_vae import VAEDecoder, VAEEncoder
 from worldloom.rollout.config import ReleaseConfig, WorldEntry
 from worldloom.rollout.release import load_release, write_release
 

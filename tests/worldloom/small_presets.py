@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from worldloom.config import parse_config, resolved
 from worldloom.model.attention import BlockContext
 from worldloom.model.config import TransformerConfig
-from worldloom.model.dry_run import DryRun, later_segment
+from worldloom.model.cost.dry_run import DryRun, later_segment
 from worldloom.model.transformer import Context, SegmentConditions, WorldModelTransformer
 
 

@@ -9,8 +9,8 @@ from small_presets import lively, scaled_down, seen_context, small_transformer
 from worldloom.camera import REFERENCE_KINEMATICS
 from worldloom.errors import ConfigError
 from worldloom.model.config import TransformerConfig
-from worldloom.model.dry_run import later_segment
-from worldloom.model.footprint import footprint, meta_transformer
+from worldloom.model.cost.dry_run import later_segment
+from worldloom.model.cost.footprint import footprint, meta_transformer
 from worldloom.presets import (
     PRESETS,
     ModelPreset,

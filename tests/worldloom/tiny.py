@@ -13,7 +13,7 @@ from worldloom.diffusion.levels import sampler_levels
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import VAEConfig, VAEDecoder, VAEEncoder
+from worldloom.model.vae.video_vae import VAEConfig, VAEDecoder, VAEEncoder
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.world_model import WorldModel

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from worldloom.model.umt5_config import UMT5Config
+from worldloom.model.text.umt5_config import UMT5Config
 
 TINY = UMT5Config(vocabulary=96, dim=24, ffn_dim=40, num_blocks=3, num_heads=4, head_dim=8)
 SENTENCES = [

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import nn
 
-from worldloom.model.wan_vae import WanVAE
-from worldloom.model.wan_vae_config import WanVAEConfig
+from worldloom.model.vae.wan_vae import WanVAE
+from worldloom.model.vae.wan_vae_config import WanVAEConfig
 
 CHANNELS = 4
 WAN_CONFIG = WanVAEConfig(

@@ -25,9 +25,9 @@ from worldloom.bench.record import (
 from worldloom.config import Config
 from worldloom.errors import MachineError
 from worldloom.model.config import TransformerConfig
-from worldloom.model.dry_run import DryRun, committed_segment, later_segment
-from worldloom.model.footprint import footprint, meta_transformer
-from worldloom.model.memory_plan import memory_needs, require_memory
+from worldloom.model.cost.dry_run import DryRun, committed_segment, later_segment
+from worldloom.model.cost.footprint import footprint, meta_transformer
+from worldloom.model.cost.memory_plan import memory_needs, require_memory
 from worldloom.model.transformer import PreparedSegment, WorldModelTransformer
 
 GIB = 1 << 30

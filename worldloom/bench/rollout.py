@@ -35,8 +35,8 @@ from worldloom.errors import ConfigError
 from worldloom.memory.config import BankConfig, RetrievalConfig
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import VAEDecoder, VAEEncoder
-from worldloom.model.vae_config import VAEConfig
+from worldloom.model.vae.vae_config import VAEConfig
+from worldloom.model.vae.video_vae import VAEDecoder, VAEEncoder
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.session import WorldSession

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from worldloom.distill.decoder_config import DecoderObjectiveConfig
 from worldloom.errors import ArtifactError
-from worldloom.model.vae import VAEDecoder
-from worldloom.model.wan_vae import WanVAEDecoder
+from worldloom.model.vae.video_vae import VAEDecoder
+from worldloom.model.vae.wan_vae import WanVAEDecoder
 from worldloom.quantize.prune import prune_decoder
 from worldloom.train.vae_objective import psnr_db, reconstruction_parts
 from worldloom.train.vae_windows import Frames, fixed_windows, long_enough, random_windows

@@ -32,7 +32,7 @@ from worldloom.model.camera_injection import RayEmbedding
 from worldloom.model.config import TransformerConfig
 from worldloom.model.geometry import ray_dim
 from worldloom.model.rope import RotaryEmbedding
-from worldloom.model.text_encoder import TextEncoder
+from worldloom.model.text.text_encoder import TextEncoder
 
 Latents = Float[Tensor, "B C T H W"]
 Sigma = Float[Tensor, "B T"]

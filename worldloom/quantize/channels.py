@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from worldloom.model.vae import VAEDecoder
-from worldloom.model.wan_vae import WanVAEDecoder
+from worldloom.model.vae.video_vae import VAEDecoder
+from worldloom.model.vae.wan_vae import WanVAEDecoder
 
 DecoderT = TypeVar("DecoderT", VAEDecoder, WanVAEDecoder)
 

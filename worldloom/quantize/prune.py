@@ -14,9 +14,9 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from worldloom.model.causal_conv import CausalConv, ChannelNorm, ResidualBlock
-from worldloom.model.vae import VAEDecoder
-from worldloom.model.wan_vae import WanVAEDecoder
+from worldloom.model.vae.causal_conv import CausalConv, ChannelNorm, ResidualBlock
+from worldloom.model.vae.video_vae import VAEDecoder
+from worldloom.model.vae.wan_vae import WanVAEDecoder
 from worldloom.quantize.channels import PrunedDecoder, top_channels
 from worldloom.quantize.prune_wan import prune_wan_decoder
 

@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldloom.model.wan_vae import WanVAEDecoder
-from worldloom.model.wan_vae_config import WanVAEConfig
-from worldloom.model.wan_vae_layers import WanResidualBlock
-from worldloom.model.wan_vae_stages import DoubleResolution
+from worldloom.model.vae.wan_vae import WanVAEDecoder
+from worldloom.model.vae.wan_vae_config import WanVAEConfig
+from worldloom.model.vae.wan_vae_layers import WanResidualBlock
+from worldloom.model.vae.wan_vae_stages import DoubleResolution
 from worldloom.quantize.channels import PrunedDecoder, top_channels
 
 Rank = Callable[[Tensor], Tensor]

@@ -18,11 +18,11 @@ import torch
 from worldloom.camera import Intrinsics, Kinematics
 from worldloom.memory.config import BankConfig, RetrievalConfig
 from worldloom.model.config import TransformerConfig
-from worldloom.model.prompt_encoder import PromptEncoder, load_prompt_encoder
-from worldloom.model.state_dict import MATRIX_GAME_3, load_public
-from worldloom.model.wan_vae import WanVAE
-from worldloom.model.wan_vae_config import WanVAEConfig
-from worldloom.model.wan_vae_weights import load_wan_vae
+from worldloom.model.text.prompt_encoder import PromptEncoder, load_prompt_encoder
+from worldloom.model.vae.wan_vae import WanVAE
+from worldloom.model.vae.wan_vae_config import WanVAEConfig
+from worldloom.model.vae.wan_vae_weights import load_wan_vae
+from worldloom.model.weights.state_dict import MATRIX_GAME_3, load_public
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.world_model import WorldModel

@@ -38,7 +38,7 @@ from worldloom.frames import (
 )
 from worldloom.memory.reference import MemorySlot, retrieve_reference
 from worldloom.model.transformer import PreparedSegment, SegmentConditions
-from worldloom.model.vae import DecoderCache
+from worldloom.model.vae.video_vae import DecoderCache
 from worldloom.rollout.reference_window import (
     nearest_query,
     no_action,

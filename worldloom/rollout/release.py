@@ -23,7 +23,7 @@ from torch import nn
 from worldloom.config import load_config
 from worldloom.errors import ArtifactError, DataError
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import (
+from worldloom.model.vae.video_vae import (
     VAEDecoder,
     VAEEncoder,
     load_decoder,

@@ -21,7 +21,7 @@ from worldloom.frames import TEMPORAL_STRIDE, num_pixel_frames
 from worldloom.memory.paging import PayloadCache
 from worldloom.model.attention import BlockContext
 from worldloom.model.transformer import Context
-from worldloom.model.vae import DecoderCache
+from worldloom.model.vae.video_vae import DecoderCache
 from worldloom.rollout.context_slots import ContextSlots
 from worldloom.rollout.segment import Windows
 from worldloom.rollout.truth import SessionState, SessionTruth, segment_of

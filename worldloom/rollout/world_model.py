@@ -22,11 +22,11 @@ from worldloom.camera import Intrinsics, Kinematics
 from worldloom.diffusion.schedule import sigma_to_timestep, timestep_to_sigma
 from worldloom.errors import ConfigError, DataError
 from worldloom.memory.config import BankConfig, RetrievalConfig
-from worldloom.model.prompt_encoder import PromptEncoder
-from worldloom.model.text_encoder import tokenize
+from worldloom.model.text.prompt_encoder import PromptEncoder
+from worldloom.model.text.text_encoder import tokenize
 from worldloom.model.transformer import Latents, WorldModelTransformer
-from worldloom.model.vae import DecoderCache, VAEDecoder, VAEEncoder
-from worldloom.model.wan_vae import WanVAEDecoder, WanVAEEncoder
+from worldloom.model.vae.video_vae import DecoderCache, VAEDecoder, VAEEncoder
+from worldloom.model.vae.wan_vae import WanVAEDecoder, WanVAEEncoder
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 

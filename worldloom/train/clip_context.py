@@ -22,7 +22,7 @@ from worldloom.memory.retrieval import RetrievalConfig, retrieve
 from worldloom.memory.slots import MemorySlots
 from worldloom.model.attention import BlockContext
 from worldloom.model.config import TransformerConfig
-from worldloom.model.text_encoder import tokenize
+from worldloom.model.text.text_encoder import tokenize
 from worldloom.model.transformer import Context, SegmentConditions, WorldModelTransformer
 from worldloom.rollout.segment import (
     Conditioner,

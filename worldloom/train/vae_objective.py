@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from worldloom.frames import num_latent_frames
-from worldloom.model.vae import VideoVAE
+from worldloom.model.vae.video_vae import VideoVAE
 from worldloom.train.vae_config import VAEObjectiveConfig
 from worldloom.train.vae_windows import Frames, fixed_windows, long_enough, random_windows
 

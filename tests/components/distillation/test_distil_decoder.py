@@ -20,7 +20,7 @@ from worldloom.data.schema import Clip, Split
 from worldloom.distill.decoder import DecoderObjective
 from worldloom.distill.decoder_config import DecoderObjectiveConfig
 from worldloom.errors import ArtifactError
-from worldloom.model.vae import VAEConfig, VideoVAE, load_decoder, load_vae, save_vae
+from worldloom.model.vae.video_vae import VAEConfig, VideoVAE, load_decoder, load_vae, save_vae
 from worldloom.store import ArtifactStore, open_store
 from worldloom.train.config import LearnerConfig, TrainerConfig
 from worldloom.train.tracking import NullTracker

@@ -19,8 +19,8 @@ from worldloom.evaluate.parity_report import ParityReport, write_parity
 from worldloom.evaluate.report import CONTACT_SHEET_FILE, FILM_FILE, PLOT_FILES, read_report
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import VideoVAE
-from worldloom.model.vae_config import VAEConfig
+from worldloom.model.vae.vae_config import VAEConfig
+from worldloom.model.vae.video_vae import VideoVAE
 from worldloom.rollout.config import ReleaseConfig, SamplerConfig, WorldEntry
 from worldloom.rollout.release import write_release
 from worldloom.store import ArtifactStore, open_store

@@ -22,8 +22,8 @@ from worldloom.evaluate.parity import read_parity
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import VideoVAE, save_decoder, save_vae
-from worldloom.model.vae_config import VAEConfig
+from worldloom.model.vae.vae_config import VAEConfig
+from worldloom.model.vae.video_vae import VideoVAE, save_decoder, save_vae
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.release import load_release
 from worldloom.store import ArtifactStore, open_store

@@ -16,7 +16,7 @@ from worldloom.data.clips import read_clips, write_clips
 from worldloom.data.latents import read_latents
 from worldloom.data.schema import Clip, Split
 from worldloom.errors import DataError
-from worldloom.model.vae import VAEConfig, VideoVAE, load_vae, save_vae
+from worldloom.model.vae.video_vae import VAEConfig, VideoVAE, load_vae, save_vae
 from worldloom.store import ArtifactStore, open_store
 from worldloom.train.tracking import NullTracker
 from worldloom.train.vae_windows import to_video

@@ -22,8 +22,8 @@ from worldloom.data.latents import LatentClips, write_latents
 from worldloom.errors import ArtifactError, DataError, TrainingError
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae import VideoVAE, save_vae
-from worldloom.model.vae_config import VAEConfig
+from worldloom.model.vae.vae_config import VAEConfig
+from worldloom.model.vae.video_vae import VideoVAE, save_vae
 from worldloom.rollout.config import SamplerConfig
 from worldloom.store import ArtifactStore, open_store
 from worldloom.train.flow_objective import FlowObjective

@@ -18,7 +18,7 @@ from worldloom.camera import Intrinsics
 from worldloom.data.clips import write_clips
 from worldloom.data.schema import Clip, Split
 from worldloom.errors import ArtifactError, TrainingError
-from worldloom.model.vae import VAEConfig, VideoVAE, load_vae, save_vae
+from worldloom.model.vae.video_vae import VAEConfig, VideoVAE, load_vae, save_vae
 from worldloom.store import ArtifactStore, open_store
 from worldloom.train.config import LearnerConfig, TrainerConfig
 from worldloom.train.tracking import NullTracker

@@ -3,7 +3,7 @@ import torch
 from tiny import CONFIG, tiny_reference_model
 
 from worldloom.bench.model import ModelBenchConfig, measure_model, random_transformer
-from worldloom.model.footprint import footprint
+from worldloom.model.cost.footprint import footprint
 
 CPU = torch.device("cpu")
 QUICK = ModelBenchConfig(num_samples=2, num_warmup=1)

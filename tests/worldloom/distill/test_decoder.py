@@ -9,7 +9,7 @@ from tiny_wan import tiny_wan_vae
 
 from worldloom.distill.decoder import DecoderObjective, feature_distance
 from worldloom.distill.decoder_config import DecoderObjectiveConfig
-from worldloom.model.vae import VAEConfig, VideoVAE
+from worldloom.model.vae.video_vae import VAEConfig, VideoVAE
 
 CONFIG = DecoderObjectiveConfig(removed=0.5, batch_size=2, window_frames=5, evaluation_windows=4)
 

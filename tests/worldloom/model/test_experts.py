@@ -10,7 +10,7 @@ from small_presets import lively, noised, scaled_down
 from torch import Tensor
 
 from worldloom.model.attention import BlockContext
-from worldloom.model.dry_run import DryRun, later_segment
+from worldloom.model.cost.dry_run import DryRun, later_segment
 from worldloom.model.experts import NoiseExperts
 from worldloom.model.experts_config import ExpertsConfig
 from worldloom.model.transformer import Context, SegmentConditions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worldloom.model.vae import VAEConfig, VAEDecoder
+from worldloom.model.vae.video_vae import VAEConfig, VAEDecoder
 from worldloom.quantize.prune import prune_decoder, pruned_widths, top_channels
 
 CONFIG = VAEConfig(latent_channels=6, decoder_widths=(16, 12, 8), decoder_blocks=2)

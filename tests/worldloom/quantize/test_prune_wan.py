@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_wan import WAN_CONFIG, randomise, tiny_latents
 
-from worldloom.model.wan_vae import WanVAEDecoder
+from worldloom.model.vae.wan_vae import WanVAEDecoder
 from worldloom.quantize.prune import prune_decoder
 from worldloom.quantize.prune_wan import plan_slices, prune_wan_decoder, sum_of_squares
 

@@ -13,9 +13,9 @@ from worldloom.camera import REFERENCE_KINEMATICS, Intrinsics
 from worldloom.diffusion.levels import sampler_levels
 from worldloom.errors import ArtifactError, ConfigError
 from worldloom.model.config import TransformerConfig
-from worldloom.model.state_dict import public_name
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.wan_vae_weights import save_wan_weights
+from worldloom.model.vae.wan_vae_weights import save_wan_weights
+from worldloom.model.weights.state_dict import public_name
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.public_model import PublicFiles, load_public_model
 from worldloom.rollout.reference_session import ReferenceSession

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from worldloom.model.vae import VAEConfig, VideoVAE
-from worldloom.model.vae_init import init_from_patches, video_patches
+from worldloom.model.vae.vae_init import init_from_patches, video_patches
+from worldloom.model.vae.video_vae import VAEConfig, VideoVAE
 from worldloom.train.vae_config import VAEObjectiveConfig
 from worldloom.train.vae_objective import (
     VAEObjective,

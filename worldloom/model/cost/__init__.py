@@ -1,0 +1,1 @@
+"""What a model costs before it exists: parameters, operations, bytes, GPUs."""

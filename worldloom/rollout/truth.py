@@ -10,7 +10,9 @@ a segment, W frames of an action window, Q query poses.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +89,9 @@ class SessionTruth:
         self.config = config
         self._count = 0
         self._is_torn = False
-        self._folder = tempfile.TemporaryDirectory(prefix="worldloom-session-", dir=spill_folder)
-        folder = Path(self._folder.name)
+        folder = Path(tempfile.mkdtemp(prefix="worldloom-session-", dir=spill_folder))
+        # Also when a session is dropped without a word, as a server drops one that went away.
+        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         shape = (config.latent_channels, config.latent_height, config.latent_width)
         self._bank = LatentBank(bank, shape, retrieval, intrinsics, spill_folder=folder)
         self._actions = ActionLog(folder / "actions.records")
@@ -165,7 +168,7 @@ class SessionTruth:
         """Give up the session's files."""
         self._actions.close()
         self._bank.close()
-        self._folder.cleanup()
+        self._remove()
 
 
 def _split(windows: Float[SingleArray, "T W A"]) -> Windows:

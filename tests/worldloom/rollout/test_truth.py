@@ -1,4 +1,5 @@
 import errno
+import gc
 import os
 
 import numpy as np
@@ -158,3 +159,12 @@ def test_a_full_disk_is_an_error_and_loses_nothing_earlier(truth, monkeypatch, f
     assert after.mouse.tobytes() == before.mouse.tobytes()
     with pytest.raises(StoreError, match="session of 7 latents: its files hold part of a segment"):
         truth.append(*PARTS[3])
+
+
+def test_the_files_of_a_session_that_is_dropped_go_with_it(tmp_path):
+    truth = SessionTruth(CONFIG, SMALL_BANK, RetrievalConfig(), INTRINSICS, tmp_path)
+    walked(truth)
+    assert len(list(tmp_path.iterdir())) == 1
+    del truth
+    gc.collect()
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -103,3 +104,50 @@ def segments(
     shape = with_overrides(preset_named(preset), overrides or []).transformer
     rows = [asdict(segment) for segment in segments_of(shape, count)]
     emit_rows(rows, output, next_command=f"worldloom model describe {preset}")
+
+
+@app.command("walk")
+def walk(  # noqa: PLR0913 - a command's options are its arguments
+    preset: PresetArgument,
+    transformer: Annotated[
+        Path, typer.Option(help="Folder, index or file of the published transformer.")
+    ],
+    vae: Annotated[Path, typer.Option(help="The published VAE as safetensors.")],
+    text: Annotated[Path, typer.Option(help="umT5's folder: tokenizer, settings, weights.")],
+    image: Annotated[Path, typer.Option(help="Start image of the preset's size.")],
+    actions: Annotated[Path, typer.Option(help="Action file: 56 frames, or 40 n more.")],
+    out: Annotated[Path, typer.Option(help="Film to write.")],
+    prompt: Annotated[str, typer.Option(help="What is to be seen.")] = "",
+    overrides: SetOption = None,
+    light_decoder: Annotated[
+        Path | None, typer.Option(help="File of a decoder that lacks channels.")
+    ] = None,
+    removed: Annotated[
+        float, typer.Option(min=0, max=0.95, help="Share of channels that it lacks.")
+    ] = 0.0,
+    is_base: Annotated[
+        bool, typer.Option("--base", help="The weights are the many-step base model's.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    device: Annotated[str, typer.Option(help="Where it runs: cpu or cuda.")] = "cuda",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Walk through the published model from its own files, and write a film."""
+    from cli.model_walk import Walk
+    from cli.model_walk import walk as walk_through
+    from worldloom.evaluate.film import write_mp4
+    from worldloom.presets import preset as preset_named
+    from worldloom.presets import with_overrides
+    from worldloom.rollout.public_model import PublicFiles
+
+    frames = walk_through(
+        preset,
+        with_overrides(preset_named(preset), overrides or []),
+        PublicFiles(transformer, vae, text, light_decoder),
+        Walk(image, prompt, actions, seed),
+        removed=removed,
+        is_base=is_base,
+        device=device,
+    )
+    write_mp4(out, frames)
+    emit_fields({"film": str(out), "frames": len(frames), "seed": seed}, output)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worldloom.model.description import Description
-from worldloom.model.memory_plan import GIB, GpuPlan
+from worldloom.model.cost.description import Description
+from worldloom.model.cost.memory_plan import GIB, GpuPlan
 
 _BYTES = ((GIB, "G"), (1 << 20, "M"), (1 << 10, "K"))
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

@@ -3,7 +3,8 @@
 Stream layout: everything is seen from an anchor camera turned upright (its yaw and position, not
 its pitch), so that the model never meets absolute places or headings, and lengths stay metric.
 Reference layout: rays of poses that the caller made relative, coordinates on the lattice of
-latents, rows and columns. It does not know which latents a segment holds.
+latents, rows and columns. Nothing of it is computed in less than float32, whatever precision a
+training step runs in. It does not know which latents a segment holds.
 
 Letters: B batch, T latents, P tokens of a latent, L = T P, R ray features of a token.
 """
@@ -16,7 +17,15 @@ from torch import Tensor, nn
 
 from worldloom.camera import Intrinsics, ray_grid
 from worldloom.model.config import TransformerConfig
-from worldloom.model.rope import AGE, AZIMUTH, ELEVATION, X, Z, num_coordinates
+from worldloom.model.rope import (
+    AGE,
+    AZIMUTH,
+    ELEVATION,
+    X,
+    Z,
+    full_precision,
+    num_coordinates,
+)
 
 _RAY_CHANNELS = 6  # origin and direction
 
@@ -57,18 +66,21 @@ class Geometry(nn.Module):
 
     def rays_from(self, poses: Poses, anchor: Anchor) -> Float[Tensor, "B T P R"]:
         """Return (origin, direction) features seen from the upright anchor, metres."""
-        return self._rays(*_in_upright_frame(poses, anchor))
+        with full_precision(poses.device):
+            return self._rays(*_in_upright_frame(poses, anchor))
 
     def rays(self, relative_poses: Poses) -> Float[Tensor, "B T P R"]:
         """Return (origin, direction) features of poses that are relative already."""
-        return self._rays(relative_poses[..., :3, :3], relative_poses[..., :3, 3])
+        with full_precision(relative_poses.device):
+            return self._rays(relative_poses[..., :3, :3], relative_poses[..., :3, 3])
 
     def coordinates_from(
         self, poses: Poses, anchor: Anchor, ages: Float[Tensor, "B T"]
     ) -> Float[Tensor, "B L 5"]:
         """Return age, azimuth, elevation, x and z of tokens whose latents have these ages."""
-        rotation, origin = _in_upright_frame(poses, anchor)
-        directions = torch.einsum("btij,pj->btpi", rotation, self.token_rays)
+        with full_precision(poses.device):
+            rotation, origin = _in_upright_frame(poses, anchor)
+            directions = torch.einsum("btij,pj->btpi", rotation, self.token_rays)
         out = directions.new_empty(*directions.shape[:3], self.num_coordinates)
         out[..., AGE] = ages[..., None]
         out[..., AZIMUTH] = torch.atan2(directions[..., 0], directions[..., 2])

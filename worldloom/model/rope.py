@@ -23,6 +23,7 @@ Letters: B batch, L tokens, N heads, D channels of a head, P rotary pairs (D / 2
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
@@ -74,6 +75,11 @@ class Frequencies(nn.Module):
         return self
 
 
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Suspend autocast on a device, where there is such a thing (the meta device has none)."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
 class RotaryEmbedding(nn.Module):
     """Turn coordinates into rotary angles, one set of frequencies a head."""
 
@@ -84,9 +90,13 @@ class RotaryEmbedding(nn.Module):
         self.frequencies = Frequencies(lambda: build[config.position](config))
 
     def forward(self, coordinates: Float[Tensor, "B L K"]) -> tuple[Angles, Angles]:
-        """Return (cosine, sine) [B, L, N, P] of coordinates."""
+        """Return (cosine, sine) [B, L, N, P] of coordinates.
+
+        Autocast is suspended: in bfloat16 angles of many radians would be off by tenths of one.
+        """
         table = self.frequencies.table
-        angles = torch.einsum("blc,ncp->blnp", coordinates.to(table.dtype), table)
+        with full_precision(table.device):
+            angles = torch.einsum("blc,ncp->blnp", coordinates.to(table.dtype), table)
         return angles.cos(), angles.sin()
 
 

@@ -83,7 +83,8 @@ class FlowObjective:
         """Return the mean squared error of the velocity on a random batch of clips."""
         rows = torch.randint(0, len(self.train), (self.config.batch_clips,), generator=generator)
         batch = self._hide_context(self.train.batch(rows), generator)
-        seen = self._disturbed(batch.latents, step, generator)
+        is_clean = self.error_buffer.draw_clean(len(rows), generator)
+        seen = self._disturbed(batch.latents, step, generator, is_clean)
         x0 = self._segments(batch)
         sigma = sample_sigma(len(x0), self.config.timestep_shift, generator)
         noise = torch.randn(x0.shape, generator=generator)
@@ -95,7 +96,8 @@ class FlowObjective:
         loss = (velocity - (noise - x0)).square().mean()
         residual = velocity_to_x0(noisy, velocity.detach(), sigma) - x0
         pick = int(torch.randint(0, x0.shape[2], (), generator=generator))
-        self.error_buffer.push(residual[:, :, pick], sigma, generator)
+        is_clean = is_clean.repeat_interleave(self.train.num_segments)
+        self.error_buffer.push(residual[:, :, pick], sigma, generator, is_clean)
         return loss, {}
 
     @torch.no_grad()
@@ -140,9 +142,10 @@ class FlowObjective:
         """Return [B S, C, T, H, W] of the clips' latents."""
         return segments_of(batch.latents, self.transformer.config.segment_latents).transpose(1, 2)
 
-    def _disturbed(self, latents: Tensor, step: int, generator: torch.Generator) -> Seen:
+    def _disturbed(
+        self, latents: Tensor, step: int, generator: torch.Generator, is_clean: Tensor
+    ) -> Seen:
         """Return what segments condition on, with residuals of the model's own estimates."""
-        is_clean = self.error_buffer.draw_clean(len(latents), generator)
         past = self.error_buffer.disturb(latents, step, generator, "past", is_clean)
         memory = self.error_buffer.disturb(latents, step, generator, "memory", is_clean)
         if past is latents and memory is latents:

@@ -163,3 +163,12 @@ def test_at_the_views_centre_a_token_is_a_lattice_step_of_azimuth_and_elevation(
     assert float(down) == pytest.approx(-2 / config.token_rows, rel=1e-2)
     edge = by_place[11, 1, AZIMUTH] - by_place[11, 0, AZIMUTH]
     assert float(edge) < 0.7 * 2 / config.token_cols  # a flat image's edge is not a lattice
+
+
+def test_autocast_does_not_round_places():
+    walk = poses(((40.3, 0, -70.1), 2.9, 0.1), ((41.7, 0, -68.2), 3.0, 0.0))
+    anchor, ages = walk[:, 0], torch.zeros(1, 2)
+    exact = GEOMETRY.rays_from(walk, anchor), GEOMETRY.coordinates_from(walk, anchor, ages)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = GEOMETRY.rays_from(walk, anchor), GEOMETRY.coordinates_from(walk, anchor, ages)
+    assert all(torch.equal(a, b) for a, b in zip(exact, found, strict=True))

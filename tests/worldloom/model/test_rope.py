@@ -211,3 +211,12 @@ def test_frequencies_are_never_rounded_below_float32_and_come_back_from_no_memor
         empty = Frequencies(lambda: exact.clone())
     assert empty.table.is_meta
     assert torch.equal(empty.to_empty(device="cpu").table, exact.float())
+
+
+def test_autocast_does_not_round_angles():
+    rope = RotaryEmbedding(SMALL)
+    coordinates = 9 * torch.randn(1, 6, 5, generator=torch.Generator().manual_seed(0))
+    exact = rope(coordinates)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = rope(coordinates)
+    assert all(torch.equal(a, b) for a, b in zip(exact, found, strict=True))

@@ -2,7 +2,7 @@
 
 Our names are the public ones, but for each half's pointwise convolution, which stands inside the
 half here. A light decoder's file may hold another encoder: a half reads its own part alone. How a
-file is compared, mapped and assigned is `load_weights`' business, what the layers do is `wan_vae`'s.
+file is compared, mapped and assigned is `load_weights`' business, what layers do is `wan_vae`'s.
 """
 
 from __future__ import annotations

@@ -66,13 +66,16 @@ def memory(
 @app.command("rollout")
 def rollout(
     frames: Annotated[int, typer.Option(min=100, help="Frames of the long walk.")] = 20_000,
+    full_after: Annotated[
+        int, typer.Option(min=50, help="Frames after which memory may not grow.")
+    ] = 2_000,
     samples: Annotated[int, typer.Option(min=1, help="Timed segments of each session.")] = 120,
     preset: Annotated[str, typer.Option(help="A stream preset.")] = "nano-stream",
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, noise and the way.")] = 0,
     device: Annotated[str, typer.Option(help="Where it runs: cpu or cuda.")] = "cpu",
-    output_dir: Annotated[
-        Path, typer.Option(help="Folder for rollout.json and rollout.md.")
-    ] = Path("docs/results/rollout"),
+    output_dir: Annotated[Path, typer.Option(help="Folder for PRESET.json and PRESET.md.")] = Path(
+        "docs/results/rollout"
+    ),
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Walk far in one session: is it finite, does memory stay flat, does a segment's time?"""
@@ -80,15 +83,17 @@ def rollout(
     from worldloom.bench.rollout import RolloutBenchConfig, measure_rollout
     from worldloom.presets import preset as named
 
-    config = RolloutBenchConfig(num_frames=frames, num_samples=samples, seed=seed)
+    config = RolloutBenchConfig(
+        num_frames=frames, full_after_frames=full_after, num_samples=samples, seed=seed
+    )
     command = (
-        f"worldloom bench rollout --frames {frames} --samples {samples} --preset {preset}"
-        f" --seed {seed} --device {device}"
+        f"worldloom bench rollout --frames {frames} --full-after {full_after}"
+        f" --samples {samples} --preset {preset} --seed {seed} --device {device}"
     )
     shape = named(preset).transformer
     with progress("frames") as report:
         found = measure_rollout(config, shape, open_device(device), command, report)
-    _finish(found, output_dir, "rollout", output)
+    _finish(found, output_dir, preset, output)
 
 
 @app.command("model")

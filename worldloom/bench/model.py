@@ -104,10 +104,10 @@ def measure_model(
 
 
 def random_transformer(
-    shape: TransformerConfig, generator: torch.Generator
+    shape: TransformerConfig, generator: torch.Generator, *, dtype: torch.dtype = torch.bfloat16
 ) -> WorldModelTransformer:
-    """Return a transformer in bfloat16 whose weights are drawn where the generator lives."""
-    transformer = meta_transformer(shape).to(torch.bfloat16).to_empty(device=generator.device)
+    """Return a transformer whose weights are drawn where the generator lives."""
+    transformer = meta_transformer(shape).to(dtype).to_empty(device=generator.device)
     for name, parameter in transformer.named_parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.02, generator=generator)

@@ -12,15 +12,17 @@ from __future__ import annotations
 import ctypes
 import gc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import psutil
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from worldloom.actions import Actions
+from worldloom.bench.model import random_transformer
 from worldloom.bench.record import (
     Bar,
     BenchReport,
@@ -34,14 +36,16 @@ from worldloom.config import Config
 from worldloom.errors import ConfigError
 from worldloom.memory.config import BankConfig, RetrievalConfig
 from worldloom.model.config import TransformerConfig
-from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae.vae_config import VAEConfig
 from worldloom.model.vae.video_vae import VAEDecoder, VAEEncoder
+from worldloom.model.vae.wan_vae import WanVAEDecoder, WanVAEEncoder
+from worldloom.model.vae.wan_vae_config import WanVAEConfig
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.session import WorldSession
 from worldloom.rollout.world_model import Frames, WorldModel
 
+LIGHT_DECODER_LACKS = 0.75
 MOST_MEMORY_GROWTH = 0.01
 MOST_TIME_GROWTH = 1.1
 _MIB = 1 << 20
@@ -85,40 +89,63 @@ def random_world(
 ) -> WorldModel:
     """Return a world model of a stream preset's shape whose weights are a seed's.
 
+    On a GPU it computes in bfloat16. Latents of Wan2.2's VAE are decoded without 75 % of its
+    decoder's channels; prompts of umT5 are a seed's embeddings.
+
     Raises:
-        ConfigError: for a shape that is not walked segment by segment with the small VAE.
+        ConfigError: for a layout that is not walked segment by segment, or latents of no VAE.
     """
-    vae = VAEConfig()
-    if (config.layout, config.latent_channels, config.spatial_stride) != (
-        "stream",
-        vae.latent_channels,
-        vae.spatial_stride,
-    ):
-        message = (
-            f"layout {config.layout!r}, {config.latent_channels} latent channels of stride "
-            f"{config.spatial_stride}: expected 'stream' with those of the small VAE, "
-            f"{vae.latent_channels} of stride {vae.spatial_stride}"
-        )
+    if config.layout != "stream":
+        message = f"layout {config.layout!r}: expected 'stream', which is walked by short segments"
         raise ConfigError(message)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        transformer = WorldModelTransformer(config)
-        for parameter in transformer.parameters():
-            if not parameter.detach().any():
-                torch.nn.init.normal_(parameter, std=0.02)
-        encoder, decoder = VAEEncoder(vae), VAEDecoder(vae)
+    encoder, decoder = _random_vae(config, seed)
     intrinsics = Intrinsics.from_fov(*config.frame_size)
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    generator = torch.Generator(device).manual_seed(seed)
     return WorldModel(
-        transformer=transformer.eval().to(device),
-        encoder=encoder.eval().to(device),
-        decoder=decoder.eval().to(device),
+        transformer=random_transformer(config, generator, dtype=dtype),
+        encoder=encoder.to(device, dtype),
+        decoder=decoder.to(device, dtype),
         conditioner=Conditioner(config, intrinsics).to(device),
         sampler=SamplerConfig(),
         retrieval=RetrievalConfig(),
         kinematics=Kinematics(),
         intrinsics=intrinsics,
         bank=bank,
+        prompt_encoder=_RandomPrompts(config) if config.text == "umt5" else None,
     )
+
+
+class _RandomPrompts:
+    """Stands where a prompt encoder of eleven gigabytes would: its time is not a segment's."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        self._shape = (config.text_length, config.text_dim)
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(len(prompts))
+        embeds = torch.randn(len(prompts), *self._shape, generator=generator)
+        return embeds, torch.full((len(prompts),), self._shape[0])
+
+
+def _random_vae(
+    config: TransformerConfig, seed: int
+) -> tuple[VAEEncoder, VAEDecoder] | tuple[WanVAEEncoder, WanVAEDecoder]:
+    """Return the halves of the VAE whose latents a transformer has; raises `ConfigError`."""
+    small, wan = VAEConfig(), WanVAEConfig(decoder_removed=LIGHT_DECODER_LACKS)
+    found = (config.latent_channels, config.spatial_stride)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if found == (small.latent_channels, small.spatial_stride):
+            return VAEEncoder(small).eval(), VAEDecoder(small).eval()
+        if found == (wan.latent_channels, wan.spatial_stride):
+            return WanVAEEncoder(wan).eval(), WanVAEDecoder(wan).eval()
+    message = (
+        f"{found[0]} latent channels of stride {found[1]}: expected those of a VAE, "
+        f"{small.latent_channels} of {small.spatial_stride} or "
+        f"{wan.latent_channels} of {wan.spatial_stride}"
+    )
+    raise ConfigError(message)
 
 
 def measure_rollout(
@@ -170,7 +197,8 @@ def measure_rollout(
         title="A long walk",
         command=command,
         notes=(
-            f"Frames of {transformer.segment_frames} a segment; weights are a seed's.",
+            f"{transformer.segment_frames} frames a segment of "
+            f"{'x'.join(map(str, transformer.frame_size))} pixels; weights are a seed's.",
             "Both sessions take turns; times are wall-clock, decoding and committing included.",
             f"Resident memory of the process, read every {config.look_every_segments} segments "
             f"from frame {config.full_after_frames} on; growth is the last tenth's median over "

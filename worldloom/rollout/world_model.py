@@ -8,12 +8,14 @@ Letters: F frames, H W pixels.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from worldloom.actions import Actions
@@ -22,7 +24,6 @@ from worldloom.camera import Intrinsics, Kinematics
 from worldloom.diffusion.schedule import sigma_to_timestep, timestep_to_sigma
 from worldloom.errors import ConfigError, DataError
 from worldloom.memory.config import BankConfig, RetrievalConfig
-from worldloom.model.text.prompt_encoder import PromptEncoder
 from worldloom.model.text.text_encoder import tokenize
 from worldloom.model.transformer import Latents, WorldModelTransformer
 from worldloom.model.vae.video_vae import DecoderCache, VAEDecoder, VAEEncoder
@@ -39,6 +40,13 @@ GivenPoses = Float[FloatArray, "..."]
 """Poses from outside, of any shape until `require_rigid` has checked them."""
 
 
+class PromptEmbedder(Protocol):
+    """What embeds prompts for a transformer that reads umT5 (`text.prompt_encoder`)."""
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "B 512 E"], Int[Tensor, " B"]]:
+        """Return embeddings, zero after each prompt's end, and the lengths."""
+
+
 @dataclass
 class WorldModel:
     """The networks and settings that sessions share."""
@@ -51,7 +59,7 @@ class WorldModel:
     retrieval: RetrievalConfig
     kinematics: Kinematics
     intrinsics: Intrinsics
-    prompt_encoder: PromptEncoder | None = None  # where prompts are umT5 embeddings
+    prompt_encoder: PromptEmbedder | None = None  # where prompts are umT5 embeddings
     bank: BankConfig = field(default_factory=BankConfig)
     spill_folder: Path | None = None  # where sessions keep what leaves memory; None: temporary
 

@@ -1,8 +1,13 @@
 import pytest
 import torch
-from tiny import CONFIG
+from tiny import CONFIG, tiny_reference_model
 
-from worldloom.bench.rollout import RolloutBenchConfig, measure_rollout, random_world
+from worldloom.bench.rollout import (
+    LIGHT_DECODER_LACKS,
+    RolloutBenchConfig,
+    measure_rollout,
+    random_world,
+)
 from worldloom.errors import ConfigError
 from worldloom.memory.config import BankConfig
 from worldloom.model.config import TransformerConfig
@@ -45,5 +50,20 @@ def test_a_segment_that_is_not_finite_shows(monkeypatch):
 def test_what_cannot_be_walked_is_refused():
     with pytest.raises(ConfigError, match="num_frames=100: expected more than the 2000"):
         measure_rollout(RolloutBenchConfig(num_frames=100), SHAPE, CPU, "a command")
-    with pytest.raises(ConfigError, match="48 latent channels of stride 16: expected 'stream'"):
-        random_world(TransformerConfig(latent_channels=48, spatial_stride=16), BankConfig(), 0, CPU)
+    with pytest.raises(ConfigError, match="9 latent channels of stride 16: expected those of a V"):
+        random_world(TransformerConfig(latent_channels=9, spatial_stride=16), BankConfig(), 0, CPU)
+    reference = tiny_reference_model().transformer.config
+    with pytest.raises(ConfigError, match="layout 'reference': expected 'stream'"):
+        random_world(reference, BankConfig(), 0, CPU)
+
+
+def test_latents_of_the_published_vae_are_walked_too():
+    config = TransformerConfig(
+        latent_channels=48, latent_height=2, latent_width=2, spatial_stride=16, dim=40, num_heads=2,
+        num_blocks=1, ffn_dim=32, num_action_blocks=1, action_dim=16, action_num_heads=1,
+        text="umt5", text_dim=8, text_length=6,
+    )  # fmt: skip
+    model = random_world(config, BankConfig(), 0, CPU)
+    assert model.frame_size == (32, 32)
+    assert model.encode_prompt("anything").shape == (1, 6, 8)
+    assert model.decoder.config.decoder_removed == LIGHT_DECODER_LACKS

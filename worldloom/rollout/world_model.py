@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ GivenPoses = Float[FloatArray, "..."]
 """Poses from outside, of any shape until `require_rigid` has checked them."""
 
 
+@runtime_checkable
 class PromptEmbedder(Protocol):
     """What embeds prompts for a transformer that reads umT5 (`text.prompt_encoder`)."""
 

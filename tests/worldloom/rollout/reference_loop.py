@@ -168,7 +168,7 @@ def _denoise(window: _Window, given: Array, noise: Array, network: Network) -> A
     """Return the window's latents after all steps; what was given is put back after each."""
     num_given, scale = given.shape[1], window.settings.guidance_scale
     sampler = UniPC(window.settings.num_steps)
-    latents = np.concatenate([given, noise[:, num_given:]], axis=1)
+    latents: Array = np.concatenate([given, noise[:, num_given:]], axis=1)
     for step, timestep in enumerate(sampler.timesteps):
         told, free = (
             network(window.call(step, latents, num_given, timestep, cond))
@@ -221,7 +221,8 @@ def _framewise(poses: Array) -> Array:
 
 def _pair(query: Array, memory: Array) -> Array:
     """Return a memory's pose seen from its query's, at distance 1."""
-    return _unit(np.stack([np.eye(4), np.linalg.inv(query) @ memory]))[1]
+    relative: Array = _unit(np.stack([np.eye(4), np.linalg.inv(query) @ memory]))[1]
+    return relative
 
 
 def _unit(poses: Array) -> Array:
@@ -344,7 +345,8 @@ class UniPC:
             slopes.append(reached - latest)
             weights = _weights(ratios, span, growth)
         bend = sum((w * s for w, s in zip(weights, slopes, strict=True)), np.zeros_like(start))
-        return moved - (1 - after) * growth * bend
+        bent: Array = moved - (1 - after) * growth * bend
+        return bent
 
 
 def _weights(ratios: list[float], span: float, growth: float) -> list[float]:

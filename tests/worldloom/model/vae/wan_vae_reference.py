@@ -114,7 +114,8 @@ def _causal(weights: Weights, x: Tensor) -> Tensor:
 
 def _norm(weights: Weights, x: Tensor) -> Tensor:
     length = x.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-12)
-    return x / length * x.shape[1] ** 0.5 * weights["gamma"]
+    scale: float = x.shape[1] ** 0.5
+    return x / length * scale * weights["gamma"]
 
 
 def _silu(x: Tensor) -> Tensor:

@@ -116,6 +116,13 @@ def test_residuals_of_its_own_estimates_fill_the_buffer():
     assert built.error_buffer.residuals.any()
 
 
+def test_residuals_of_undisturbed_clips_are_kept_by_their_own_chance():
+    untouched = {"clean_probability": 1.0, "clean_push_probability": 0.0}
+    built = objective(error_buffer=ErrorBufferConfig(**untouched))
+    built.loss(0, step_generator(0, 0))
+    assert int(built.error_buffer.counts.sum()) == 0
+
+
 def test_hidden_memory_is_hidden_and_the_latest_latent_is_always_seen():
     built = objective(no_memory_probability=1.0, random_memory_probability=0.0)
     batch = built._hide_context(built.train.batch(torch.arange(3)), step_generator(0, 0))

@@ -200,7 +200,9 @@ def _cells(kind: str, places: Sequence[tuple[int, int]]) -> Iterator[str]:
         yield f'<path class="mark" d="{marks}"/>'
 
 
-def _text(left: float, top: float, words: str, style: str, anchor: str = "start") -> str:
+def _text(
+    left: int | float, top: int | float, words: str, style: str, anchor: str = "start"
+) -> str:
     placed = "" if anchor == "start" else f' text-anchor="{anchor}"'
     return f'<text class="{style}" x="{left:g}" y="{top:g}"{placed}>{words}</text>'
 

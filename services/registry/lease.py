@@ -80,8 +80,10 @@ class Lease:
         """
         deadline = time.monotonic() + self.wait_seconds
         while True:
-            holder = self._holder()
-            if holder is None and self._take():
+            last = self._last_token()
+            holder = self._holder(last)
+            # The next number, not the latest's next: who came in between has it, and we lose.
+            if holder is None and self._take(last + 1):
                 return self
             if holder is not None and time.monotonic() > deadline:
                 message = (
@@ -111,8 +113,7 @@ class Lease:
             message = f"the lease {self.name} was taken over by another process; run again"
             raise PromotionError(message)
 
-    def _holder(self) -> LeaseRecord | None:
-        last = self._last_token()
+    def _holder(self, last: int) -> LeaseRecord | None:
         if last == 0 or self.store.get_record(self._released_name(last)) is not None:
             return None
         value = self.store.get_record(self._lease_name(last))
@@ -122,8 +123,7 @@ class Lease:
             return None
         return record
 
-    def _take(self) -> bool:
-        token = self._last_token() + 1
+    def _take(self, token: int) -> bool:
         expires = self.now() + self.ttl_seconds
         record = LeaseRecord(token=token, owner=self.owner, actor=self.actor, expires=expires)
         name = self._lease_name(token)

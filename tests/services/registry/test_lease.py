@@ -35,6 +35,32 @@ def test_a_lease_that_is_released_goes_to_the_one_who_waits(store) -> None:
         assert time.monotonic() - started > 0.3
 
 
+class InterruptedStore:
+    """The store, on which a rival acts just after a record was first read."""
+
+    def __init__(self, store, rival) -> None:
+        self.store, self.rival = store, rival
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def get_record(self, name):
+        record = self.store.get_record(name)
+        rival, self.rival = self.rival, lambda: None
+        rival()
+        return record
+
+
+def test_who_comes_between_looking_and_taking_keeps_the_lease(store) -> None:
+    with lease(store):
+        pass
+    rival = lease(store)
+    late = lease(InterruptedStore(store, rival.__enter__), wait_seconds=0.3)
+    with pytest.raises(PromotionError, match="is held for tester"):
+        late.__enter__()
+    rival.require_held()
+
+
 def test_an_expired_lease_is_followed_and_its_holder_told(store) -> None:
     clock = {"now": 1000.0}
     slow = lease(store, ttl_seconds=10, now=lambda: clock["now"]).__enter__()

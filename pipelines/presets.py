@@ -16,11 +16,11 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
             "objective": {"batch_clips": 8},
             "trainer": {
                 "num_steps": 100,
-                "learner": {"learning_rate": 6e-5, "ema_decay": 0.99},
+                "learner": {"learning_rate": 2e-5, "ema_decay": 0.99},
             },
         },
         "distil_student": {
-            "distillation": {"num_steps": 24, "num_threads": 2, "regression_weight": 0.5}
+            "distillation": {"num_steps": 36, "num_threads": 2, "regression_weight": 0.75}
         },
     },
     "smallest": {

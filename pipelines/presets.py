@@ -20,7 +20,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
             },
         },
         "distil_student": {
-            "distillation": {"num_steps": 24, "num_threads": 2, "regression_weight": 0.5}
+            "distillation": {"num_steps": 36, "num_threads": 2, "regression_weight": 0.75}
         },
     },
     "smallest": {

@@ -254,7 +254,8 @@ PRESETS: Mapping[str, ModelPreset] = {
         starts_from="Random weights: flow matching on latents of the small VAE.",
     ),
     "nano-stream": ModelPreset(
-        description="64x64 pixels; learns to obey in minutes of a GPU; what the starter weights are.",
+        description="64x64 pixels; learns to obey in minutes of a GPU; what the starter weights "
+        "are.",
         transformer=TransformerConfig(),
         sampler=SamplerConfig(),
         base_sampler=_even_sampler(20, shift=_SMALL_SHIFT),

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from worldloom.actions import NUM_KEYS, Actions
 from worldloom.arrays import FloatArray, SingleArray
-from worldloom.camera import integrate_poses, pose_matrix, require_rigid
+from worldloom.camera import pose_matrix
 from worldloom.diffusion.guidance import guided_velocity
 from worldloom.diffusion.solver import Velocity, solve
 from worldloom.diffusion.solver_state import hold_first
@@ -53,8 +53,8 @@ from worldloom.rollout.world_model import (
     StartImage,
     WorldModel,
     decode,
+    followed_poses,
     image_to_video,
-    require_actions,
     restore_decoder,
     segment_generator,
     told_sigma,
@@ -176,11 +176,7 @@ class ReferenceSession:
         Raises:
             DataError: when the number of actions is not that of a segment, or a pose is not rigid.
         """
-        require_actions(actions, self.segment_frames)
-        if poses is None:
-            keyboard, mouse = actions.keyboard.astype(float), actions.mouse.astype(float)
-            poses = integrate_poses(self.pose, keyboard, mouse, self.model.kinematics)
-        require_rigid(poses)
+        poses = followed_poses(self.model, self.pose, actions, self.segment_frames, poses)
         with torch.inference_mode():
             window = self._window(poses, actions)
             new = self._denoise(window)

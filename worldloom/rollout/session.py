@@ -14,7 +14,7 @@ from torch import Tensor
 
 from worldloom.actions import Actions
 from worldloom.arrays import FloatArray
-from worldloom.camera import integrate_poses, pose_matrix, require_rigid
+from worldloom.camera import pose_matrix
 from worldloom.diffusion.solver import solve
 from worldloom.errors import DataError
 from worldloom.frames import TEMPORAL_STRIDE, num_pixel_frames
@@ -31,8 +31,8 @@ from worldloom.rollout.world_model import (
     StartImage,
     WorldModel,
     decode,
+    followed_poses,
     image_to_video,
-    require_actions,
     restore_decoder,
     segment_generator,
     told_sigma,
@@ -150,11 +150,7 @@ class WorldSession:
         Raises:
             DataError: when the number of actions is not that of a segment, or a pose is not rigid.
         """
-        require_actions(actions, self.segment_frames)
-        if poses is None:
-            keyboard, mouse = actions.keyboard.astype(float), actions.mouse.astype(float)
-            poses = integrate_poses(self.pose, keyboard, mouse, self.model.kinematics)
-        require_rigid(poses)
+        poses = followed_poses(self.model, self.pose, actions, self.segment_frames, poses)
         latent_poses = poses[TEMPORAL_STRIDE - 1 :: TEMPORAL_STRIDE]
         with torch.inference_mode():
             for slot in self._choose_memory(len(self.truth), latent_poses):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from worldloom.actions import Actions
 from worldloom.arrays import ByteArray, FloatArray
-from worldloom.camera import Intrinsics, Kinematics
+from worldloom.camera import Intrinsics, Kinematics, integrate_poses, require_rigid
 from worldloom.diffusion.schedule import sigma_to_timestep, timestep_to_sigma
 from worldloom.errors import ConfigError, DataError
 from worldloom.memory.config import BankConfig, RetrievalConfig
@@ -144,11 +144,27 @@ def restore_decoder(
     return first, cache
 
 
-def require_actions(actions: Actions, num_frames: int) -> None:
-    """Raise `DataError` unless there are as many actions as the next segment has frames."""
+def followed_poses(
+    model: WorldModel,
+    pose: Float[FloatArray, "4 4"],
+    actions: Actions,
+    num_frames: int,
+    given: GivenPoses | None,
+) -> Float[FloatArray, "F 4 4"]:
+    """Return the c2w poses [F, 4, 4] of the next segment: those given, or integrated from `pose`.
+
+    Raises:
+        DataError: when there are not as many actions as the segment has frames, or a pose is not
+            rigid.
+    """
     if len(actions) != num_frames:
         message = f"actions: {len(actions)} frames, expected the {num_frames} of a segment"
         raise DataError(message)
+    if given is None:
+        keyboard, mouse = actions.keyboard.astype(float), actions.mouse.astype(float)
+        given = integrate_poses(pose, keyboard, mouse, model.kinematics)
+    require_rigid(given)
+    return given
 
 
 def segment_generator(seed: int, segment_index: int) -> torch.Generator:

@@ -8,6 +8,7 @@ file is compared, mapped and assigned is `load_weights`' business, what layers d
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import save_file
@@ -31,6 +32,7 @@ _OF_DECODER = NameMap(
     NameRule("conv1.*", None),
 )
 _TO_PUBLIC = {"encoder.to_latent.": "conv1.", "decoder.from_latent.": "conv2."}
+_Half = TypeVar("_Half", WanVAEEncoder, WanVAEDecoder)
 _PICKLES = {".bin", ".ckpt", ".pkl", ".pt", ".pth"}
 
 
@@ -62,24 +64,26 @@ def load_wan_encoder(
     path: Path, config: WanVAEConfig, *, dtype: torch.dtype | None = None
 ) -> WanVAEEncoder:
     """Read the encoder's part of a file; arguments and errors are those of `load_wan_vae`."""
-    _refuse_pickle(path)
-    with torch.device("meta"):
-        encoder = WanVAEEncoder(config)
-    encoder.reset_statistics()
-    load_weights(encoder, path, rename=_OF_ENCODER, dtype=dtype)
-    return encoder.eval()
+    return _load_half(WanVAEEncoder, path, config, _OF_ENCODER, dtype)
 
 
 def load_wan_decoder(
     path: Path, config: WanVAEConfig, *, dtype: torch.dtype | None = None
 ) -> WanVAEDecoder:
     """Read the decoder's part of a file; arguments and errors are those of `load_wan_vae`."""
+    return _load_half(WanVAEDecoder, path, config, _OF_DECODER, dtype)
+
+
+def _load_half(
+    kind: type[_Half], path: Path, config: WanVAEConfig, rename: NameMap, dtype: torch.dtype | None
+) -> _Half:
+    """Build a half without memory and assign it its part of a file."""
     _refuse_pickle(path)
     with torch.device("meta"):
-        decoder = WanVAEDecoder(config)
-    decoder.reset_statistics()
-    load_weights(decoder, path, rename=_OF_DECODER, dtype=dtype)
-    return decoder.eval()
+        half = kind(config)
+    half.reset_statistics()
+    load_weights(half, path, rename=rename, dtype=dtype)
+    return half.eval()
 
 
 def save_wan_weights(

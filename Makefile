@@ -46,7 +46,7 @@ lock: env ## resolve pyproject.toml and the images' lists again into requirement
 	@$(LOCK) pyproject.toml --extra platform --extra dev --python-version 3.11 -o requirements/lock.txt
 	@$(LOCK) pyproject.toml --extra platform --constraint requirements/lock.txt --python-version 3.12 \
 	    -o requirements/steps.txt
-	@for image in inference mlflow; do $(LOCK) requirements/$$image.in \
+	@for image in inference gateway mlflow; do $(LOCK) requirements/$$image.in \
 	    --constraint requirements/lock.txt --python-version 3.12 -o requirements/$$image.txt; done
 
 clean: ## remove what running made (not the environment)

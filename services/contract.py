@@ -3,12 +3,19 @@
 One gRPC stream carries one session. Every request has a `message` (JSON); `session_start` may add
 an `image`, `actions` adds `keyboard` and `mouse`. Every response has an `event` (JSON); `frames`
 events add the encoded `frames` with their `frame_index` and `action_index`. Frames come on the
-request that opened the session, every other request is answered by one event and is then over.
+request that opened or resumed the session, every other request is answered by one event and is
+then over.
 
 Frame 0 of a session is its start image (it comes with `session_ready`); action k, counted from 0
 in the order sent, moves the camera from frame k to frame k+1, so `frame_index` is
 `action_index + 1`. A server makes a segment as soon as `frames_per_segment` actions wait for it
 and stops while `max_unacknowledged_segments` of them are not acknowledged by `frames_received`.
+An action is acknowledged twice: by `actions_received` when it is queued, and by the `frames` event
+that carries the first frame which obeys it.
+
+A session that is resumable outlives its stream: it is parked when the stream breaks and goes on
+with `session_resume`, on this server or on another one of the same release that reads the same
+store. `session_ready` then says from which action on the server needs to be told again.
 
 This module imports nothing of the project and no Triton, so that clients and servers share it.
 """
@@ -36,6 +43,10 @@ NUM_KEYS = 6
 NUM_MOUSE_AXES = 2
 MAX_SESSION_ID_LENGTH = 64
 MAX_PROMPT_LENGTH = 2000
+
+# How frames are encoded. A segment of H.264 begins with a key frame and is Annex B, one access
+# unit a frame, so that a decoder can begin with any segment.
+Encoding = Literal["jpeg", "h264"]
 
 
 class TensorSpec(BaseModel):
@@ -71,11 +82,29 @@ class ErrorCode(StrEnum):
     BAD_TENSOR = "bad_tensor"
     UNKNOWN_WORLD = "unknown_world"
     UNKNOWN_SESSION = "unknown_session"
+    UNKNOWN_RELEASE = "unknown_release"
     SESSION_EXISTS = "session_exists"
+    WRONG_STATE = "wrong_state"
     NO_FREE_SLOT = "no_free_slot"
     TOO_MANY_ACTIONS = "too_many_actions"
     SHUTTING_DOWN = "shutting_down"
     GENERATION_FAILED = "generation_failed"
+    STATE_LOST = "state_lost"
+    # Raised by the gateway.
+    UNSUPPORTED_VERSION = "unsupported_version"
+    TOO_LARGE = "too_large"
+    BAD_IMAGE = "bad_image"
+    CONTENT_REFUSED = "content_refused"
+    BAD_KEY = "bad_key"
+    BAD_TOKEN = "bad_token"
+    EXPIRED_TOKEN = "expired_token"
+    REPLAYED_TOKEN = "replayed_token"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    RATE_LIMITED = "rate_limited"
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"
+    NO_BACKEND = "no_backend"
+    INTERNAL = "internal"
     # Raised by clients only: nothing on the wire says these.
     SESSION_ENDED = "session_ended"
     DISCONNECTED = "disconnected"
@@ -87,6 +116,11 @@ RETRYABLE = frozenset(
         ErrorCode.NO_FREE_SLOT,
         ErrorCode.TOO_MANY_ACTIONS,
         ErrorCode.SHUTTING_DOWN,
+        ErrorCode.QUOTA_EXCEEDED,
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.QUEUE_FULL,
+        ErrorCode.QUEUE_TIMEOUT,
+        ErrorCode.NO_BACKEND,
         ErrorCode.DISCONNECTED,
         ErrorCode.TIMEOUT,
     }
@@ -124,6 +158,21 @@ class SessionStart(_Wire):
     prompt: str | None = Field(None, max_length=MAX_PROMPT_LENGTH, description="else the world's")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the session's noise")
     enable_memory: bool = Field(True, description="look up earlier frames of the same place")
+    encoding: Encoding = Field("jpeg", description="how frames are encoded")
+    is_resumable: bool = Field(False, description="park the session when its stream breaks")
+
+
+class SessionResume(_Wire):
+    """Go on with a session whose stream is over, or take it over from a stream that still hangs.
+
+    The server makes no frame again that the client says it has; the actions from
+    `session_ready.next_action_index` on must be sent again.
+    """
+
+    type: Literal["session_resume"] = "session_resume"
+    session_id: SessionId
+    last_frame_index: int = Field(ge=0, description="last frame that the client has")
+    encoding: Encoding = Field("jpeg", description="how frames are encoded from now on")
 
 
 class ActionsMessage(_Wire):
@@ -142,6 +191,27 @@ class FramesReceived(_Wire):
     segment_index: int = Field(ge=0)
 
 
+class SessionPause(_Wire):
+    """Make no more segments until `session_continue`; the slot may be given to another."""
+
+    type: Literal["session_pause"] = "session_pause"
+    session_id: SessionId
+
+
+class SessionContinue(_Wire):
+    """End a pause; answered by an error `no_free_slot` while the device is full."""
+
+    type: Literal["session_continue"] = "session_continue"
+    session_id: SessionId
+
+
+class SessionSnapshot(_Wire):
+    """Write the session's state into the store now; answered by `snapshot_taken`."""
+
+    type: Literal["session_snapshot"] = "session_snapshot"
+    session_id: SessionId
+
+
 class SessionStop(_Wire):
     """End the session: at once, or after the queued actions have become frames."""
 
@@ -157,7 +227,15 @@ class Describe(_Wire):
 
 
 Message = Annotated[
-    SessionStart | ActionsMessage | FramesReceived | SessionStop | Describe,
+    SessionStart
+    | SessionResume
+    | ActionsMessage
+    | FramesReceived
+    | SessionPause
+    | SessionContinue
+    | SessionSnapshot
+    | SessionStop
+    | Describe,
     Field(discriminator="type"),
 ]
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Message)
@@ -185,7 +263,10 @@ class _Event(BaseModel):
 
 
 class SessionReady(_Event):
-    """The session is open; its response carries the start image as frame 0."""
+    """The session is open; its response carries the start image as frame 0.
+
+    After a resume no image comes with it.
+    """
 
     type: Literal["session_ready"] = "session_ready"
     session_id: str
@@ -196,6 +277,11 @@ class SessionReady(_Event):
     width: int = Field(description="pixels")
     frames_per_segment: int
     max_unacknowledged_segments: int
+    frames_per_second: float = Field(16.0, description="pace at which players see frames")
+    encoding: Encoding = "jpeg"
+    next_action_index: int = Field(0, description="first action that the server has not got")
+    next_segment_index: int = Field(0, description="number of the next segment")
+    is_resumed: bool = False
 
 
 class ActionsReceived(_Event):
@@ -216,16 +302,34 @@ class FramesEvent(_Event):
     segment_index: int
     num_frames: int
     segment_seconds: float = Field(description="time the generator took")
+    waited_seconds: float = Field(0.0, description="wait of the segment's last action for a device")
+    encode_seconds: float = Field(0.0, description="time that encoding took")
+    slack_seconds: float = Field(
+        0.0, description="play time that was left when the segment was ready; below 0 is late"
+    )
+    durable_frame_index: int = Field(
+        0, description="frames up to here outlive this server; keep the actions after them"
+    )
+
+
+class SnapshotTaken(_Event):
+    """The state of the session is in the store."""
+
+    type: Literal["snapshot_taken"] = "snapshot_taken"
+    session_id: str
+    frame_index: int = Field(description="last frame of the state")
 
 
 class Acknowledged(_Event):
-    """A `frames_received` or `session_stop` was taken in."""
+    """A `frames_received`, `session_pause`, `session_continue` or `session_stop` was taken in."""
 
     type: Literal["acknowledged"] = "acknowledged"
     session_id: str
 
 
-EndReason = Literal["finished", "stopped", "idle", "too_long", "cancelled", "failed", "shutdown"]
+EndReason = Literal[
+    "finished", "stopped", "idle", "too_long", "cancelled", "failed", "shutdown", "taken_over"
+]
 
 
 class SessionEnd(_Event):
@@ -274,13 +378,17 @@ class Description(_Event):
     frames_per_segment: int
     worlds: tuple[WorldInfo, ...]
     num_slots: int
-    num_sessions: int
+    num_sessions: int = Field(description="sessions that hold a slot")
+    num_parked: int = Field(0, description="sessions that wait in memory to be resumed")
+    frames_per_second: float = Field(16.0, description="pace at which players see frames")
+    encodings: tuple[Encoding, ...] = ("jpeg",)
 
 
 Event = Annotated[
     SessionReady
     | ActionsReceived
     | FramesEvent
+    | SnapshotTaken
     | Acknowledged
     | SessionEnd
     | ErrorEvent

@@ -43,6 +43,7 @@ NUM_KEYS = 6
 NUM_MOUSE_AXES = 2
 MAX_SESSION_ID_LENGTH = 64
 MAX_PROMPT_LENGTH = 2000
+_MAX_QUOTED = 200  # characters of a client's words in an answer
 
 # How frames are encoded. A segment of H.264 begins with a key frame and is Annex B, one access
 # unit a frame, so that a decoder can begin with any segment.
@@ -250,10 +251,18 @@ def parse_message(text: bytes) -> Message:
     try:
         return _MESSAGES.validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(map(str, first["loc"])) or "message"
-        sentence = f"{path}: {first['msg']} (value {str(first['input'])[:200]!r})"
-        raise SessionError(ErrorCode.BAD_MESSAGE, sentence) from error
+        raise bad_message(error) from error
+
+
+def bad_message(error: ValidationError) -> SessionError:
+    """Return the refusal of a message, naming the field, the rule and the value.
+
+    What the client sent is quoted in short, so that an answer is never larger than a question.
+    """
+    first = error.errors(include_url=False)[0]
+    path = ".".join(map(str, first["loc"]))[:_MAX_QUOTED] or "message"
+    rule, value = first["msg"][:_MAX_QUOTED], str(first["input"])[:_MAX_QUOTED]
+    return SessionError(ErrorCode.BAD_MESSAGE, f"{path}: {rule} (value {value!r})")
 
 
 class _Event(BaseModel):

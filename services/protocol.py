@@ -29,7 +29,7 @@ from .contract import (
     Encoding,
     EndReason,
     ErrorCode,
-    SessionError,
+    bad_message,
 )
 
 PROTOCOL_VERSION = 1
@@ -307,10 +307,7 @@ def parse_client_message(text: str | bytes) -> ClientMessage:
     try:
         return _CLIENT.validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = ".".join(map(str, first["loc"])) or "message"
-        sentence = f"{path}: {first['msg']} (value {str(first['input'])[:200]!r})"
-        raise SessionError(ErrorCode.BAD_MESSAGE, sentence) from error
+        raise bad_message(error) from error
 
 
 def parse_server_message(text: str | bytes) -> ServerMessage:

@@ -19,7 +19,7 @@ from worldloom.data.schema import Clip
 from worldloom.errors import DataError
 
 if TYPE_CHECKING:
-    from services.client.play import PlayResult
+    from services.client.grpc import PlayResult
     from services.release_source import ReleaseSource
 
 ACTIONS_FILE = "actions.json"
@@ -80,7 +80,7 @@ def record_walk(out: Path, *, num_frames: int) -> RecordedWalk:
 def walk_champion(walk: RecordedWalk, *, port: int) -> PlayedWalk:
     """Serve the champion, play the walk on one stream, stop the server."""
     from cli.pipeline_requests import home, store_address
-    from services.client.session import SessionOptions
+    from services.client.grpc.session import SessionOptions
     from services.inference.repository import RepositoryConfig
     from services.inference.server import ServerConfig, serve_release
     from services.recording import play_walk

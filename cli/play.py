@@ -24,7 +24,7 @@ def play(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Send recorded actions to a server and keep its frames as a video."""
-    from services.client import SessionOptions
+    from services.client.grpc import SessionOptions
     from services.recording import play_walk, walk_frames, write_video
     from worldloom.actions import read_actions
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.client.decode import decode_frames
-from services.client.play import PlayResult, play_actions
-from services.client.session import DEFAULT_OPTIONS, SessionOptions
+from services.client.grpc import PlayResult, play_actions
+from services.client.grpc.session import DEFAULT_OPTIONS, SessionOptions
 from services.contract import SessionError
 from worldloom.actions import Actions
 from worldloom.errors import DataError, ServingError

@@ -1,21 +1,10 @@
-"""The SDK for products: sessions over one gRPC stream each. Needs no torch and no worldloom.
+"""The SDK for products. Needs no torch and no worldloom.
 
-It imports `services.contract`, numpy, pydantic and tritonclient alone; decoding frames to pixels
-needs OpenCV too.
+It imports `services.contract`, `services.protocol` and `services.session_state` alone of the
+project, all relatively, since it is also a wheel of its own (`worldloom-client`). Sessions
+straight to Triton are in `grpc`; decoding frames to pixels needs OpenCV (`decode`).
 """
 
-from services.client.play import PlayResult, play_actions
-from services.client.session import Frame, Session, SessionOptions, describe, open_session
-from services.contract import ErrorCode, SessionError
+from ..contract import ErrorCode, SessionError
 
-__all__ = [
-    "ErrorCode",
-    "Frame",
-    "PlayResult",
-    "Session",
-    "SessionError",
-    "SessionOptions",
-    "describe",
-    "open_session",
-    "play_actions",
-]
+__all__ = ["ErrorCode", "SessionError"]

@@ -25,7 +25,7 @@ import tritonclient.grpc as triton
 from pydantic import Field
 from tritonclient.utils import InferenceServerException
 
-from services.client.play import play_actions
+from services.client.grpc import play_actions
 from services.contract import MODEL_NAME, NUM_KEYS, NUM_MOUSE_AXES, SessionError
 from services.inference.repository import RepositoryConfig, build_repository
 from services.processes import LOOPBACK, ManagedProcess, free_port, require_free_port

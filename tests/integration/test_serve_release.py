@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from services.client import SessionError, SessionOptions, describe
+from services.client.grpc import SessionOptions, describe
+from services.contract import SessionError
 from services.processes import LOOPBACK, ManagedProcess, free_port
 from services.recording import play_walk, walk_frames
 from worldloom.actions import Actions

@@ -15,17 +15,16 @@ import pytest
 
 from cli.main import run_command
 from services import contract
-from services.client import (
-    ErrorCode,
+from services.client.decode import decode_frames
+from services.client.grpc import (
     Session,
-    SessionError,
     SessionOptions,
     describe,
     open_session,
     play_actions,
 )
-from services.client.decode import decode_frames
-from services.client.stream import EventStream
+from services.client.grpc.stream import EventStream
+from services.contract import ErrorCode, SessionError
 from services.inference.engine import EngineConfig
 from services.inference.fake_generator import fake_colour
 from services.inference.repository import RepositoryConfig, build_repository

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from services import contract
-from services.client.stream import EventStream, Received
-from services.contract import ErrorCode, SessionError
+from ... import contract
+from ...contract import ErrorCode, SessionError
+from .stream import EventStream, Received
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 _STOP_TIMEOUT_SECONDS = 5.0

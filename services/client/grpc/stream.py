@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from services import contract
-from services.contract import ErrorCode, Event, SessionError
+from ... import contract
+from ...contract import ErrorCode, Event, SessionError
 
 logger = logging.getLogger(__name__)
 

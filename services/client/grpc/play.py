@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from services.client.session import DEFAULT_OPTIONS, Frame, Session, SessionOptions, open_session
-from services.contract import ErrorCode, SessionError, SessionReady
+from ...contract import ErrorCode, SessionError, SessionReady
+from .session import DEFAULT_OPTIONS, Frame, Session, SessionOptions, open_session
 
 # The server makes a segment while the one before travels; more ahead would only wait there.
 _SEGMENTS_AHEAD = 2

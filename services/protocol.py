@@ -268,6 +268,7 @@ class Error(_FromServer):
     message: str
     is_retryable: bool
     is_fatal: bool
+    refused: str = Field("", description="type of the message that was refused, if it was one")
 
 
 ServerMessage = Annotated[

@@ -291,6 +291,7 @@ class SessionReady(_Event):
     next_action_index: int = Field(0, description="first action that the server has not got")
     next_segment_index: int = Field(0, description="number of the next segment")
     is_resumed: bool = False
+    is_paused: bool = Field(False, description="the session was paused when its stream broke")
 
 
 class ActionsReceived(_Event):

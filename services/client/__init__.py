@@ -6,5 +6,23 @@ straight to Triton are in `grpc`; decoding frames to pixels needs OpenCV (`decod
 """
 
 from ..contract import ErrorCode, SessionError
+from ..session_state import SessionState
+from .frame import Frame
+from .options import SessionOptions, Timeouts
+from .session import Receipt, Session, connect
+from .sync import SyncReceipt, SyncSession, connect_sync
 
-__all__ = ["ErrorCode", "SessionError"]
+__all__ = [
+    "ErrorCode",
+    "Frame",
+    "Receipt",
+    "Session",
+    "SessionError",
+    "SessionOptions",
+    "SessionState",
+    "SyncReceipt",
+    "SyncSession",
+    "Timeouts",
+    "connect",
+    "connect_sync",
+]

@@ -17,6 +17,9 @@ def test_client_imports_neither_torch_nor_the_library() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     roots, services = json.loads(done.stdout)
     assert not {"torch", "worldloom", "components", "pipelines", "cli", "cv2"} & set(roots)
+    assert not {"tritonclient", "cv2"} & set(roots)
     assert {name for name in services if not name.startswith("services.client")} == {
-        "services.contract"
+        "services.contract",
+        "services.protocol",
+        "services.session_state",
     }

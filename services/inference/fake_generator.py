@@ -7,12 +7,17 @@ it. Its frames are one flat colour each, which says which frame it is and what w
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from services.contract import KEYBOARD, MOUSE, NUM_KEYS, NUM_MOUSE_AXES
 from services.inference.generator import Frames
+from services.inference.world_state import StateArrays, WorldState
 from worldloom.actions import Actions
+
+COUNTS = "counts"
 
 
 @dataclass(frozen=True)
@@ -27,13 +32,21 @@ class FakeWorld:
 
 @dataclass
 class FakeSession:
-    """Makes frames whose red counts frames, whose green tells the keys, whose blue is the seed."""
+    """Makes frames whose red counts frames, whose green tells the keys, whose blue is the seed.
+
+    Its state is what a real session's is: actions, and a number a segment that the next frames
+    follow from.
+    """
 
     height: int
     width: int
     seed: int
     seconds_per_segment: float
     frame_index: int = 0
+    is_closed: bool = False
+    keyboard: list[NDArray[np.float32]] = field(default_factory=lambda: [_still(NUM_KEYS)])
+    mouse: list[NDArray[np.float32]] = field(default_factory=lambda: [_still(NUM_MOUSE_AXES)])
+    counts: list[int] = field(default_factory=lambda: [0])
 
     def generate_segment(self, actions: Actions) -> Frames:
         """Return one flat frame an action, after the time a model would take."""
@@ -42,7 +55,23 @@ class FakeSession:
         for frame, keys in zip(frames, actions.keyboard, strict=True):
             self.frame_index += 1
             frame[...] = fake_colour(self.frame_index, float(keys[0]), self.seed)
+        self.keyboard.append(actions.keyboard)
+        self.mouse.append(actions.mouse)
+        self.counts.append(self.frame_index)
         return frames
+
+    def snapshot(self, start: int = 0) -> WorldState:
+        """Return the state from a unit on."""
+        arrays: StateArrays = {
+            KEYBOARD: _joined(self.keyboard[start:], NUM_KEYS),
+            MOUSE: _joined(self.mouse[start:], NUM_MOUSE_AXES),
+            COUNTS: np.array(self.counts[start:], np.int64),
+        }
+        return WorldState(start, len(self.counts), arrays)
+
+    def close(self) -> None:
+        """Say that nobody goes on with the session."""
+        self.is_closed = True
 
 
 @dataclass(frozen=True)
@@ -72,7 +101,32 @@ class FakeRelease:
         """Start a session; the image gives no more than its size."""
         return FakeSession(image.shape[0], image.shape[1], seed, self.seconds_per_segment)
 
+    def resume_session(
+        self,
+        state: WorldState,
+        *,
+        prompt: str,  # noqa: ARG002
+        seed: int,
+        memory: bool = True,  # noqa: ARG002
+    ) -> FakeSession:
+        """Go on from a state."""
+        session = FakeSession(self.height, self.width, seed, self.seconds_per_segment)
+        units = [state.part(unit, unit + 1).arrays for unit in range(state.stop)]
+        session.keyboard = [unit[KEYBOARD].astype(np.float32) for unit in units]
+        session.mouse = [unit[MOUSE].astype(np.float32) for unit in units]
+        session.counts = [int(unit[COUNTS][0]) for unit in units]
+        session.frame_index = session.counts[-1]
+        return session
+
 
 def fake_colour(frame_index: int, forward: float, seed: int) -> tuple[int, int, int]:
     """Return the colour of a fake frame, far enough from its neighbours' to survive JPEG."""
     return 8 * (frame_index % 30) + 8, int(200 * forward) + 20, 8 * (seed % 30) + 8
+
+
+def _still(width: int) -> NDArray[np.float32]:
+    return np.zeros((1, width), np.float32)
+
+
+def _joined(rows: list[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
+    return np.concatenate([np.zeros((0, width), np.float32), *rows])

@@ -1,6 +1,7 @@
 """What the engine needs of a release: worlds to start in, sessions that make segments of frames.
 
-`worldloom.rollout` satisfies these protocols. They know no tensors, no Triton and no transport.
+`library_release` fits `worldloom.rollout` to these protocols. They know no tensors of torch, no
+Triton and no transport.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.inference.world_state import WorldState
 from worldloom.actions import Actions
 
 Frames = NDArray[np.uint8]
@@ -42,6 +44,12 @@ class SegmentGenerator(Protocol):
     def generate_segment(self, actions: Actions) -> Frames:
         """Return the frames [F, H, W, 3] that obey these F actions."""
 
+    def snapshot(self, start: int = 0) -> WorldState:
+        """Return the state from a unit on (see `world_state`); the session goes on."""
+
+    def close(self) -> None:
+        """Give up what the session holds; it cannot go on."""
+
 
 class WorldRelease(Protocol):
     """A loaded release."""
@@ -72,3 +80,8 @@ class WorldRelease(Protocol):
         pitch_radians: float = 0.0,
     ) -> SegmentGenerator:
         """Start a session in an image."""
+
+    def resume_session(
+        self, state: WorldState, *, prompt: str, seed: int, memory: bool = True
+    ) -> SegmentGenerator:
+        """Go on from a whole state with the frames that an undisturbed session would make."""

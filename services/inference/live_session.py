@@ -1,81 +1,99 @@
-"""The state of one live session: queued actions, credits, playout deadline. Plain data, no locks.
+"""The state of one session: queued actions, credits, deadline, where it goes on. Plain data.
 
 The engine holds its lock while it calls these methods. It does not know threads or transports.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract import ErrorCode, Event, SessionError, SessionStart
+from services.contract import Encoding, ErrorCode, SessionError
 from services.inference.generator import Frames, SegmentGenerator
+from services.inference.response import ResponseSink
+from services.inference.session_record import SessionRecord
+from services.inference.world_state import WorldState
 from worldloom.actions import Actions
 
 
 @dataclass(frozen=True)
-class Response:
-    """One event with the encoded frames that belong to it."""
+class QueuedActions:
+    """Actions that wait for their frames, and since when."""
 
-    event: Event
-    frames: tuple[bytes, ...] = ()
-    frame_index: tuple[int, ...] = ()
-    action_index: tuple[int, ...] = ()
+    actions: Actions
+    arrived_at: float
 
 
-class ResponseSink(Protocol):
-    """Where the responses of one request go."""
+@dataclass(frozen=True)
+class Resumption:
+    """A client that goes on with the session: what it has, and from when on it waits."""
 
-    def send(self, response: Response) -> None:
-        """Send one response."""
+    last_frame_index: int
+    asked_at: float
 
-    def is_cancelled(self) -> bool:
-        """Tell whether nobody listens any more."""
 
-    def close(self) -> None:
-        """Say that this was the last response."""
+@dataclass(frozen=True)
+class Assignment:
+    """The actions of the next segment, how many of them were sent, when the last of them came."""
+
+    actions: Actions
+    num_sent: int
+    arrived_at: float
 
 
 @dataclass
 class LiveSession:
-    """A session that holds a slot."""
+    """One session, with a stream or parked.
 
-    start: SessionStart
-    world: str
-    prompt: str
-    image: Frames
-    pitch_radians: float
+    It holds a generator, or what a generator begins with: its start image, or a state.
+    """
+
+    record: SessionRecord
+    encoding: Encoding
     sink: ResponseSink
+    frames_per_segment: int
     opened_at: float
     last_heard: float
     playout_end: float
+    image: Frames | None = None
+    state: WorldState | None = None
     generator: SegmentGenerator | None = None
-    pending: list[Actions] = field(default_factory=list)
+    resumption: Resumption | None = None
+    pending: deque[QueuedActions] = field(default_factory=deque)
     num_actions: int = 0
     num_frames: int = 0
     num_segments: int = 0
     num_acknowledged: int = 0
+    last_frame_index: int = 0
+    made_at: float = 0.0
     is_finishing: bool = False
+    paused_at: float | None = None
+    has_slot: bool = True
     is_busy: bool = False
 
     @property
     def session_id(self) -> str:
         """The id that the client chose."""
-        return self.start.session_id
+        return self.record.session_id
+
+    @property
+    def is_paused(self) -> bool:
+        """Tell whether the client wants no frames for now."""
+        return self.paused_at is not None
 
     @property
     def num_queued(self) -> int:
         """Actions that wait for their frames."""
-        return sum(len(actions) for actions in self.pending)
+        return self.num_actions - self.num_frames
 
-    def append(self, actions: Actions, action_index: int, max_queued: int) -> None:
+    def append(self, actions: Actions, action_index: int, max_queued: int, now: float) -> None:
         """Queue actions; raises `SessionError` when they leave a gap or are too many."""
         if self.is_finishing:
             message = f"session {self.session_id} is finishing and takes no more actions"
-            raise SessionError(ErrorCode.BAD_MESSAGE, message)
+            raise SessionError(ErrorCode.WRONG_STATE, message)
         if action_index != self.num_actions:
             message = f"action_index is {action_index}, expected {self.num_actions}"
             raise SessionError(ErrorCode.BAD_MESSAGE, message)
@@ -85,7 +103,7 @@ class LiveSession:
                 f" expected at most {max_queued} in all"
             )
             raise SessionError(ErrorCode.TOO_MANY_ACTIONS, message)
-        self.pending.append(actions)
+        self.pending.append(QueuedActions(actions, now))
         self.num_actions += len(actions)
 
     def acknowledge(self, segment_index: int) -> None:
@@ -95,37 +113,89 @@ class LiveSession:
             raise SessionError(ErrorCode.BAD_MESSAGE, message)
         self.num_acknowledged = max(self.num_acknowledged, segment_index + 1)
 
-    def has_work(self, frames_per_segment: int, max_unacknowledged: int) -> bool:
+    def has_work(self, max_unacknowledged: int) -> bool:
         """Tell whether a worker can do something for this session now."""
-        if self.is_busy:
+        if self.is_busy or not self.has_slot:
             return False
-        if self.generator is None:
+        if self.generator is None or self.resumption is not None:
             return True
-        if self.num_segments - self.num_acknowledged >= max_unacknowledged:
+        if self.is_paused or self.num_segments - self.num_acknowledged >= max_unacknowledged:
             return False
-        needed = 1 if self.is_finishing else frames_per_segment
+        needed = 1 if self.is_finishing else self.frames_per_segment
         return self.num_queued >= needed
 
     def is_finished(self) -> bool:
         """Tell whether all that was asked for has been made."""
-        return self.is_finishing and not self.is_busy and not self.num_queued
+        is_idle = not self.is_busy and self.resumption is None
+        return self.is_finishing and is_idle and not self.num_queued
 
-    def take(self, frames_per_segment: int) -> tuple[Actions, int]:
-        """Return the actions of the next segment and how many of them the client sent.
+    def deadline(self, playout_seconds: float) -> float:
+        """Return when the frames of the next segment are due.
+
+        A player whose frames had run out before its actions came begins anew, one segment ahead.
+
+        Args:
+            playout_seconds: how long a segment plays.
+        """
+        complete_at = self._complete_at()
+        if self.playout_end > complete_at:
+            return self.playout_end
+        return complete_at + playout_seconds
+
+    def take(self) -> Assignment:
+        """Take the actions of the next segment from the queue.
 
         Only the last segment of a finishing session is filled up, with actions that do nothing.
         """
-        keyboard = np.concatenate([actions.keyboard for actions in self.pending])
-        mouse = np.concatenate([actions.mouse for actions in self.pending])
-        num_taken = min(frames_per_segment, len(keyboard))
-        rest = (
-            Actions(keyboard[num_taken:], mouse[num_taken:]) if len(keyboard) > num_taken else None
-        )
-        self.pending = [] if rest is None else [rest]
-        filling = frames_per_segment - num_taken
-        return Actions(
-            _padded(keyboard[:num_taken], filling), _padded(mouse[:num_taken], filling)
-        ), num_taken
+        arrived_at = self._complete_at()
+        taken: list[Actions] = []
+        wanted = self.frames_per_segment
+        while wanted and self.pending:
+            first = self.pending.popleft()
+            taken.append(first.actions[:wanted])
+            if len(first.actions) > wanted:
+                rest = QueuedActions(first.actions[wanted:], first.arrived_at)
+                self.pending.appendleft(rest)
+            wanted -= len(taken[-1])
+        keyboard = np.concatenate([actions.keyboard for actions in taken])
+        mouse = np.concatenate([actions.mouse for actions in taken])
+        whole = Actions(_padded(keyboard, wanted), _padded(mouse, wanted))
+        return Assignment(whole, len(keyboard), arrived_at)
+
+    def rewind(self, state: WorldState, num_segments: int, now: float) -> None:
+        """Go back to after a number of segments; the frames after them will be made again.
+
+        Args:
+            state: the whole state of the session.
+            num_segments: what remains of it, fewer than there are.
+            now: when the actions that are obeyed again count as come.
+        """
+        start = num_segments * self.frames_per_segment
+        obeyed = state.actions(num_segments, state.num_segments)
+        # The last segment of a session that ends may have been filled up.
+        self.pending.appendleft(QueuedActions(obeyed[: self.num_frames - start], now))
+        self.num_frames, self.num_segments = start, num_segments
+        self.state = state.part(0, num_segments + 1)
+
+    def count_segment(self, num_frames: int) -> int:
+        """Count a segment that was made; return how many of its frames the client has already."""
+        first = self.num_frames + 1
+        self.num_segments += 1
+        self.num_frames += num_frames
+        num_known = min(num_frames, max(0, self.last_frame_index - first + 1))
+        if num_known == num_frames:
+            self.num_acknowledged = self.num_segments
+        return num_known
+
+    def _complete_at(self) -> float:
+        """Return when the last action of the next segment came."""
+        wanted, arrived_at = self.frames_per_segment, self.last_heard
+        for queued in self.pending:
+            arrived_at = queued.arrived_at
+            wanted -= len(queued.actions)
+            if wanted <= 0:
+                break
+        return arrived_at
 
 
 def _padded(rows: NDArray[np.float32], num_rows: int) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from services.contract import Event
 from services.inference.codec import encode_frames
 from services.inference.generator import Frames
-from services.inference.live_session import Response, ResponseSink
+from services.inference.response import Response, ResponseSink
 
 logger = logging.getLogger(__name__)
 

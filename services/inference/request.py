@@ -25,26 +25,40 @@ class Request:
     message: bytes
     tensors: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
-    def actions(self) -> Actions:
-        """Return the actions; raises `SessionError` naming the tensor and its shape."""
-        keyboard = self._rows(contract.KEYBOARD, contract.NUM_KEYS)
-        mouse = self._rows(contract.MOUSE, contract.NUM_MOUSE_AXES)
+    def actions(self, max_frames: int) -> Actions:
+        """Return the actions.
+
+        Raises:
+            SessionError: naming the tensor and what is wrong with it, or their number.
+        """
+        keyboard = self._rows(contract.KEYBOARD, contract.NUM_KEYS, max_frames)
+        mouse = self._rows(contract.MOUSE, contract.NUM_MOUSE_AXES, max_frames)
         try:
             return Actions(keyboard, mouse)
         except DataError as error:
             raise SessionError(ErrorCode.BAD_TENSOR, str(error)) from error
 
     def start_image(self, height: int, width: int) -> Frames | None:
-        """Return the client's own image, if it sent one; raises `SessionError` for another size."""
+        """Return the client's own image, if it sent one; raises `SessionError` for another kind."""
         image = self.tensors.get(contract.IMAGE)
         if image is None:
             return None
         contract.require_shape(contract.IMAGE, image.shape, {0: height, 1: width, 2: 3}, rank=3)
-        return image.astype(np.uint8, casting="safe")
+        if image.dtype != np.uint8:
+            sentence = f"{contract.IMAGE} holds {image.dtype}, expected uint8"
+            raise SessionError(ErrorCode.BAD_TENSOR, sentence)
+        return image.astype(np.uint8)
 
-    def _rows(self, name: str, width: int) -> NDArray[np.float32]:
+    def _rows(self, name: str, width: int, max_rows: int) -> NDArray[np.float32]:
         array = self.tensors.get(name)
         if array is None:
             raise SessionError(ErrorCode.BAD_TENSOR, f"{name} is missing beside actions")
         contract.require_shape(name, array.shape, {1: width}, rank=2)
-        return array.astype(np.float32)
+        if len(array) > max_rows:
+            sentence = f"{len(array)} actions came at once, expected at most {max_rows}"
+            raise SessionError(ErrorCode.TOO_MANY_ACTIONS, sentence)
+        if array.dtype.kind not in "biuf":
+            sentence = f"{name} holds {array.dtype}, expected real numbers"
+            raise SessionError(ErrorCode.BAD_TENSOR, sentence)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused with its place
+            return array.astype(np.float32)

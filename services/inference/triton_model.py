@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from services import contract
 from services.inference.engine import Engine, EngineConfig
 from services.inference.generator import WorldRelease
-from services.inference.live_session import Response
 from services.inference.repository import (
     DIGEST_PARAMETER,
     ENGINE_PARAMETER,
@@ -31,6 +30,7 @@ from services.inference.repository import (
     verified_digest,
 )
 from services.inference.request import Request
+from services.inference.response import Response
 from worldloom.config import load_config
 from worldloom.errors import ServingError
 from worldloom.log import configure_logging, log_event
@@ -107,10 +107,11 @@ class TritonModel:
         """Load a release."""
         import torch
 
+        from services.inference.library_release import LibraryRelease
         from worldloom.rollout.release import load_release
 
         torch.set_num_threads(num_threads)
-        return load_release(folder)
+        return LibraryRelease(load_release(folder))
 
     def _initialize(self, args: dict[str, str]) -> None:
         if args["model_instance_kind"] != "CPU":

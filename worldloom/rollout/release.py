@@ -104,9 +104,11 @@ class Release:
             pitch_radians=pitch_radians,
         )
 
-    def resume_session(self, state: SessionState, *, prompt: str, seed: int) -> WorldSession:
+    def resume_session(
+        self, state: SessionState, *, prompt: str, seed: int, memory: bool = True
+    ) -> WorldSession:
         """Go on with a stored session."""
-        return WorldSession.resume(self.model, state, prompt=prompt, seed=seed)
+        return WorldSession.resume(self.model, state, prompt=prompt, seed=seed, memory=memory)
 
 
 def write_release(

@@ -112,9 +112,9 @@ class WorldSession:
         """The camera's current c2w pose [4, 4]."""
         return self.truth.latest_pose
 
-    def snapshot(self) -> SessionState:
-        """Return the truth of the session, from which `resume` goes on."""
-        return self.truth.snapshot()
+    def snapshot(self, start_latent: int = 0) -> SessionState:
+        """Return the truth of the session from a latent on; `resume` goes on from the whole."""
+        return self.truth.snapshot(start_latent)
 
     def drop_caches(self) -> None:
         """Forget keys, values and the decoder's features, and work them out again."""

@@ -153,13 +153,18 @@ class SessionTruth:
         """Return latents before `exclude_from` that see most of the coming views, sink first."""
         return self._bank.retrieve(torch.from_numpy(query_poses), num, exclude_from)
 
-    def snapshot(self) -> SessionState:
-        """Return everything, read back from memory and disk."""
-        everything = range(len(self))
-        frames = self.actions(everything)[TEMPORAL_STRIDE - 1 :]  # the start image is one frame
+    def snapshot(self, start_latent: int = 0) -> SessionState:
+        """Return everything from a latent on, read back from memory and disk."""
+        wanted = range(start_latent, len(self))
+        if not wanted:
+            message = f"snapshot from latent {start_latent}: expected one of the {len(self)}"
+            raise ValueError(message)
+        frames = self.actions(wanted)
+        if not start_latent:  # the start image is one frame
+            frames = frames[TEMPORAL_STRIDE - 1 :]
         return SessionState(
-            latents=self._bank.latents(everything),
-            poses=self.poses(everything),
+            latents=self._bank.latents(wanted),
+            poses=self.poses(wanted),
             keyboard=frames[:, :NUM_KEYS],
             mouse=frames[:, NUM_KEYS:],
         )

@@ -1,8 +1,6 @@
-"""The engine without Triton and without threads: the tests call its steps by hand."""
+"""Sessions from start to finish, credits, limits and refusals, on an engine without threads."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -13,87 +11,11 @@ from services.contract import ErrorCode
 from services.inference.engine import Engine, EngineConfig
 from services.inference.fake_generator import FakeRelease, FakeSession, FakeWorld, fake_colour
 from services.inference.generator import Frames
-from services.inference.live_session import Response
 from services.inference.request import Request
 from worldloom.actions import Actions
 
 
-@dataclass
-class RecordingSink:
-    """Keeps what would have been sent."""
-
-    responses: list[Response] = field(default_factory=list)
-    is_gone: bool = False
-    is_complete: bool = False
-
-    def send(self, response: Response) -> None:
-        self.responses.append(response)
-
-    def is_cancelled(self) -> bool:
-        return self.is_gone
-
-    def close(self) -> None:
-        self.is_complete = True
-
-    @property
-    def events(self) -> list[contract.Event]:
-        return [response.event for response in self.responses]
-
-    @property
-    def last(self) -> contract.Event:
-        return self.responses[-1].event
-
-
-@dataclass
-class Clock:
-    """Time that moves when told."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
-class Bench:
-    """An engine with short ways to talk to it."""
-
-    clock: Clock
-    engine: Engine
-
-    def send(
-        self, message: contract.Message, tensors: dict[str, np.ndarray] | None = None
-    ) -> RecordingSink:
-        sink = RecordingSink()
-        self.engine.submit(Request(contract.to_json(message), tensors or {}), sink)
-        return sink
-
-    def open(self, session_id: str, **fields: object) -> RecordingSink:
-        return self.send(contract.SessionStart(session_id=session_id, **fields))
-
-    def act(self, session_id: str, action_index: int, num_actions: int = 12) -> RecordingSink:
-        tensors = {
-            "keyboard": np.zeros((num_actions, 6), np.float32),
-            "mouse": np.zeros((num_actions, 2), np.float32),
-        }
-        message = contract.ActionsMessage(session_id=session_id, action_index=action_index)
-        return self.send(message, tensors)
-
-    def run(self) -> int:
-        num_steps = 0
-        while self.engine.step():
-            num_steps += 1
-        self.engine.deliver_pending()
-        return num_steps
-
-
-def make_bench(release: object = None, **limits: object) -> Bench:
-    clock = Clock()
-    config = EngineConfig(**limits)
-    return Bench(clock, Engine(release or FakeRelease(8, 8), config, clock=clock))
-
-
-def test_session_goes_from_start_to_finish() -> None:
+def test_session_goes_from_start_to_finish(make_bench) -> None:
     bench = make_bench()
     sink = bench.open("a", world="other", seed=5)
     bench.run()
@@ -119,7 +41,7 @@ def test_session_goes_from_start_to_finish() -> None:
     assert bench.engine.num_sessions == 0
 
 
-def test_finish_fills_up_the_last_segment_and_sends_no_frame_too_many() -> None:
+def test_finish_fills_up_the_last_segment_and_sends_no_frame_too_many(make_bench) -> None:
     bench = make_bench()
     sink = bench.open("a")
     bench.run()
@@ -132,7 +54,7 @@ def test_finish_fills_up_the_last_segment_and_sends_no_frame_too_many() -> None:
     assert sink.last == contract.SessionEnd(session_id="a", reason="finished", num_frames=15)
 
 
-def test_reader_that_acknowledges_nothing_gets_two_segments() -> None:
+def test_reader_that_acknowledges_nothing_gets_two_segments(make_bench) -> None:
     bench = make_bench()
     sink = bench.open("a")
     bench.act("a", 0, 120)
@@ -143,7 +65,7 @@ def test_reader_that_acknowledges_nothing_gets_two_segments() -> None:
     assert sum(isinstance(event, contract.FramesEvent) for event in sink.events) == 3
 
 
-def test_segment_that_was_never_sent_cannot_be_acknowledged() -> None:
+def test_segment_that_was_never_sent_cannot_be_acknowledged(make_bench) -> None:
     bench = make_bench()
     bench.open("a")
     bench.run()
@@ -152,13 +74,13 @@ def test_segment_that_was_never_sent_cannot_be_acknowledged() -> None:
     assert "segment_index is 0" in refused.message
 
 
-def test_acknowledgement_after_the_end_is_no_error() -> None:
+def test_acknowledgement_after_the_end_is_no_error(make_bench) -> None:
     bench = make_bench()
     sink = bench.send(contract.FramesReceived(session_id="gone", segment_index=3))
     assert sink.last == contract.Acknowledged(session_id="gone")
 
 
-def test_cancelled_session_frees_its_slot_within_one_step() -> None:
+def test_cancelled_session_frees_its_slot_within_one_step(make_bench) -> None:
     bench = make_bench(num_slots=1)
     sink = bench.open("a")
     bench.act("a", 0, 120)
@@ -175,7 +97,7 @@ def test_cancelled_session_frees_its_slot_within_one_step() -> None:
     assert not bench.open("b").responses
 
 
-def test_silent_session_is_ended() -> None:
+def test_silent_session_is_ended(make_bench) -> None:
     bench = make_bench(max_idle_seconds=10.0)
     sink = bench.open("a")
     bench.run()
@@ -191,7 +113,7 @@ def test_silent_session_is_ended() -> None:
     assert sink.last == contract.SessionEnd(session_id="a", reason="idle", num_frames=0)
 
 
-def test_old_session_is_ended() -> None:
+def test_old_session_is_ended(make_bench) -> None:
     bench = make_bench(max_session_seconds=30.0)
     sink = bench.open("a")
     for seconds in range(0, 40, 10):
@@ -203,7 +125,7 @@ def test_old_session_is_ended() -> None:
     assert sink.last == contract.SessionEnd(session_id="a", reason="too_long", num_frames=0)
 
 
-def test_session_whose_frames_run_out_first_is_served_first() -> None:
+def test_session_whose_frames_run_out_first_is_served_first(make_bench) -> None:
     bench = make_bench(max_unacknowledged_segments=100)
     early, late = bench.open("early"), bench.open("late")
     bench.run()
@@ -235,7 +157,7 @@ def test_session_whose_frames_run_out_first_is_served_first() -> None:
     ],
 )
 def test_wrong_actions_are_refused_and_the_session_goes_on(
-    tensors: dict[str, np.ndarray], named: str
+    make_bench, tensors: dict[str, np.ndarray], named: str
 ) -> None:
     bench = make_bench()
     bench.open("a")
@@ -248,7 +170,7 @@ def test_wrong_actions_are_refused_and_the_session_goes_on(
     assert isinstance(bench.act("a", 0).last, contract.ActionsReceived)
 
 
-def test_gap_in_the_actions_is_refused() -> None:
+def test_gap_in_the_actions_is_refused(make_bench) -> None:
     bench = make_bench()
     bench.open("a")
     refused = bench.act("a", 12).last
@@ -256,7 +178,7 @@ def test_gap_in_the_actions_is_refused() -> None:
     assert "action_index is 12, expected 0" in refused.message
 
 
-def test_queue_of_actions_is_bounded() -> None:
+def test_queue_of_actions_is_bounded(make_bench) -> None:
     bench = make_bench(max_queued_actions=20)
     bench.open("a")
     bench.act("a", 0, 15)
@@ -265,14 +187,14 @@ def test_queue_of_actions_is_bounded() -> None:
     assert refused.code is ErrorCode.TOO_MANY_ACTIONS
 
 
-def test_unknown_world_is_refused_with_the_known_ones() -> None:
+def test_unknown_world_is_refused_with_the_known_ones(make_bench) -> None:
     refused = make_bench().open("a", world="atlantis").last
     assert isinstance(refused, contract.ErrorEvent)
     assert refused.code is ErrorCode.UNKNOWN_WORLD
     assert "grey, other" in refused.message
 
 
-def test_own_image_must_have_the_size_of_the_release() -> None:
+def test_own_image_must_have_the_size_of_the_release(make_bench) -> None:
     bench = make_bench()
     start = contract.SessionStart(session_id="a")
     refused = bench.send(start, {"image": np.zeros((8, 9, 3), np.uint8)}).last
@@ -286,7 +208,7 @@ def test_own_image_must_have_the_size_of_the_release() -> None:
     assert abs(int(decode_jpeg(sink.responses[0].frames[0]).mean()) - 200) < 3
 
 
-def test_session_id_cannot_be_taken_twice() -> None:
+def test_session_id_cannot_be_taken_twice(make_bench) -> None:
     bench = make_bench()
     bench.open("a")
     refused = bench.open("a").last
@@ -311,7 +233,7 @@ class BreakingRelease(FakeRelease):
         return super().open_session(seed=seed, **start)
 
 
-def test_session_that_breaks_takes_no_other_with_it() -> None:
+def test_session_that_breaks_takes_no_other_with_it(make_bench) -> None:
     bench = make_bench(BreakingRelease(8, 8))
     broken, sound = bench.open("a", seed=1), bench.open("b")
     bench.act("a", 0)
@@ -326,22 +248,22 @@ def test_session_that_breaks_takes_no_other_with_it() -> None:
     assert bench.engine.num_sessions == 1
 
 
-def test_stop_ends_every_session_and_threads() -> None:
+def test_stop_ends_every_session_and_threads(new_sink) -> None:
     engine = Engine(FakeRelease(8, 8), EngineConfig())
     engine.start()
-    sink = RecordingSink()
+    sink = new_sink()
     start = contract.SessionStart(session_id="a")
     engine.submit(Request(contract.to_json(start)), sink)
     engine.stop()
     assert sink.is_complete
     assert sink.last == contract.SessionEnd(session_id="a", reason="shutdown", num_frames=0)
-    refused = RecordingSink()
+    refused = new_sink()
     engine.submit(Request(contract.to_json(start)), refused)
     assert isinstance(refused.last, contract.ErrorEvent)
     assert refused.last.code is ErrorCode.SHUTTING_DOWN
 
 
-def test_description_counts_sessions() -> None:
+def test_description_counts_sessions(make_bench) -> None:
     bench = make_bench(num_slots=3)
     bench.open("a")
     description = bench.send(contract.Describe()).last
@@ -363,10 +285,12 @@ class TiltedRelease(FakeRelease):
         return session
 
 
-def test_session_begins_with_the_pitch_of_its_world_but_not_in_an_image_of_its_own() -> None:
+def test_session_begins_with_the_pitch_of_its_world_but_not_in_an_image_of_its_own(
+    make_bench,
+) -> None:
     bench = make_bench(TiltedRelease(8, 8))
     for session_id, tensors in (("a", {}), ("b", {"image": np.zeros((8, 8, 3), np.uint8)})):
         bench.send(contract.SessionStart(session_id=session_id), tensors)
     bench.run()
     sessions = bench.engine._sessions
-    assert [sessions[name].generator.seed for name in "ab"] == [25, 0]
+    assert [sessions.get(name).generator.seed for name in "ab"] == [25, 0]

@@ -71,6 +71,21 @@ def test_a_snapshot_is_bit_for_bit_what_came(truth):
         assert getattr(state, name).tobytes() == came.tobytes()
 
 
+@pytest.mark.parametrize("start", [0, 1, 4, 16, 18])
+def test_a_snapshot_from_a_latent_on_is_the_end_of_the_whole(truth, start):
+    whole, later = walked(truth).snapshot(), truth.snapshot(start)
+    assert torch.equal(later.latents, whole.latents[start:])
+    assert np.array_equal(later.poses, whole.poses[start:])
+    first_frame = 4 * start - 3 if start else 0
+    assert np.array_equal(later.keyboard, whole.keyboard[first_frame:])
+    assert np.array_equal(later.mouse, whole.mouse[first_frame:])
+
+
+def test_a_snapshot_of_what_is_not_there_yet_is_refused(truth):
+    with pytest.raises(ValueError, match="snapshot from latent 19: expected one of the 19"):
+        walked(truth).snapshot(19)
+
+
 def test_a_truth_fed_with_a_snapshots_segments_gives_the_same_snapshot(truth, tmp_path):
     state = walked(truth).snapshot()
     again = SessionTruth(CONFIG, BankConfig(), RetrievalConfig(), INTRINSICS, tmp_path)

@@ -1,0 +1,31 @@
+"""What the engine answers with, and where its answers go. It knows no transport."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.contract import Event
+
+
+@dataclass(frozen=True)
+class Response:
+    """One event with the encoded frames that belong to it."""
+
+    event: Event
+    frames: tuple[bytes, ...] = ()
+    frame_index: tuple[int, ...] = ()
+    action_index: tuple[int, ...] = ()
+
+
+class ResponseSink(Protocol):
+    """Where the responses of one request go."""
+
+    def send(self, response: Response) -> None:
+        """Send one response."""
+
+    def is_cancelled(self) -> bool:
+        """Tell whether nobody listens any more."""
+
+    def close(self) -> None:
+        """Say that this was the last response."""

@@ -1,0 +1,120 @@
+"""Which sessions there are: those with a stream, with or without a slot, and the parked ones.
+
+Whoever reads or changes them holds `changed`. Ending a session tells its client and retires its
+generator, which only the device's thread may close. It does not know messages, stores or
+generators' work.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from services import contract
+from services.contract import ErrorCode, SessionError
+from services.inference.engine_config import EngineConfig
+from services.inference.generator import SegmentGenerator
+from services.inference.live_session import LiveSession
+from services.inference.outbox import Delivery, Outbox
+from services.inference.parking import Parking
+from worldloom.log import log_event
+
+logger = logging.getLogger(__name__)
+
+
+class Sessions:
+    """The sessions of one engine."""
+
+    def __init__(self, config: EngineConfig, outbox: Outbox, clock: Callable[[], float]) -> None:
+        """Begin with none."""
+        self.changed = threading.Condition()
+        self.is_stopping = False
+        self.parking = Parking(config)
+        self._config = config
+        self._outbox = outbox
+        self._clock = clock
+        self._live: dict[str, LiveSession] = {}
+        self._retired: list[SegmentGenerator] = []
+
+    @property
+    def live(self) -> list[LiveSession]:
+        """Sessions that have a stream."""
+        return list(self._live.values())
+
+    @property
+    def num_slots_used(self) -> int:
+        """Slots in use."""
+        return sum(session.has_slot for session in self._live.values())
+
+    @property
+    def num_waiting(self) -> int:
+        """Sessions that wait in host memory, parked or in a long pause."""
+        return len(self.parking) + len(self._live) - self.num_slots_used
+
+    def get(self, session_id: str) -> LiveSession | None:
+        """Return the session of an id that has a stream, if there is one."""
+        return self._live.get(session_id)
+
+    def is_live(self, session: LiveSession) -> bool:
+        """Tell whether this very session has a stream."""
+        return self._live.get(session.session_id) is session
+
+    def add(self, session: LiveSession) -> None:
+        """Give a session a slot; raises `SessionError` when there is none."""
+        self.require_slot()
+        session.has_slot = True
+        self._live[session.session_id] = session
+
+    def require_slot(self) -> None:
+        """Raise `SessionError` while every slot is in use, or the engine is stopping."""
+        if self.is_stopping:
+            raise SessionError(ErrorCode.SHUTTING_DOWN, "the server is shutting down")
+        if self.num_slots_used >= self._config.num_slots:
+            sentence = f"all {self._config.num_slots} slots are in use"
+            raise SessionError(ErrorCode.NO_FREE_SLOT, sentence)
+
+    def end(self, session: LiveSession, reason: contract.EndReason) -> None:
+        """End a session for good."""
+        del self._live[session.session_id]
+        self.retire(session)
+        self.close_stream(session, reason)
+
+    def park(self, session: LiveSession, reason: contract.EndReason) -> None:
+        """Let a session, whose state was taken, wait without a stream until it is resumed."""
+        del self._live[session.session_id]
+        self.leave_slot(session)
+        session.resumption = None
+        self.close_stream(session, reason)
+        self.parking.add(session, self._clock())
+
+    def leave_slot(self, session: LiveSession) -> None:
+        """Free the slot of a session whose state was taken."""
+        self.retire(session)
+        session.has_slot = False
+
+    def close_stream(self, session: LiveSession, reason: contract.EndReason) -> None:
+        """Say on a session's stream that nothing more comes on it, and why."""
+        event = contract.SessionEnd(
+            session_id=session.session_id, reason=reason, num_frames=session.num_frames
+        )
+        self._outbox.post(Delivery(session.sink, event, is_last=True))
+        log_event(
+            logger,
+            "session_ended",
+            session_id=session.session_id,
+            reason=reason,
+            num_frames=session.num_frames,
+            is_parked=session.state is not None and not session.has_slot,
+        )
+
+    def retire(self, session: LiveSession) -> None:
+        """Take a session's generator away, to be closed."""
+        if session.generator is not None:
+            self._retired.append(session.generator)
+            session.generator = None
+
+    def take_retired(self) -> list[SegmentGenerator]:
+        """Return the generators that are to be closed; the caller closes them."""
+        retired, self._retired = self._retired, []
+        return retired

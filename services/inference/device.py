@@ -174,7 +174,7 @@ class Device:
         )
         image = None if is_resumed or session.image is None else session.image[None]
         session.image = None
-        self._outbox.post(Delivery(session.sink, event, image))
+        self._outbox.post(Delivery(session.sink, event, image, encoding=session.encoding))
 
     def _post_segment(
         self, session: LiveSession, frames: Frames, assignment: Assignment, started_at: float
@@ -194,8 +194,15 @@ class Device:
             segment_seconds=now - started_at,
             waited_seconds=started_at - assignment.arrived_at,
         )
-        delivery = Delivery(session.sink, event, frames[num_known:], first_frame + num_known)
-        self._outbox.post(delivery)
+        self._outbox.post(
+            Delivery(
+                session.sink,
+                event,
+                frames[num_known:],
+                first_frame + num_known,
+                encoding=session.encoding,
+            )
+        )
 
     def _fail(self, session: LiveSession, error: Exception) -> None:
         sentence = f"session {session.session_id} cannot go on: {error}"

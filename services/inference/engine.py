@@ -17,14 +17,14 @@ from collections.abc import Callable
 
 from services import contract
 from services.contract import SessionError
-from services.inference.codec import encode_frames
+from services.inference.codec import Codec, encodings_for
 from services.inference.device import Device
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import WorldRelease
-from services.inference.outbox import Outbox
+from services.inference.outbox import Delivery, Outbox
 from services.inference.reception import Reception
 from services.inference.request import Request
-from services.inference.response import Response, ResponseSink
+from services.inference.response import ResponseSink
 from services.inference.sessions import Sessions
 from worldloom.actions import Actions
 from worldloom.errors import ServingError
@@ -53,7 +53,8 @@ class Engine:
         self._release = release
         self._config = config
         self._clock = clock
-        self._outbox = Outbox(config.jpeg_quality)
+        self._codec = Codec(config)
+        self._outbox = Outbox(self._codec, clock=clock)
         self._sessions = Sessions(config, self._outbox, clock)
         self._reception = Reception(
             release, config, self._sessions, release_digest=release_digest, clock=clock
@@ -86,7 +87,8 @@ class Engine:
         )
         frames = generator.generate_segment(Actions.still(self._release.frames_per_segment))
         generator.close()
-        encode_frames(frames, self._config.jpeg_quality)
+        for encoding in encodings_for(self._release.height, self._release.width):
+            self._codec.encode(frames, encoding)
         log_event(logger, "warmed_up", seconds=round(self._clock() - started, 3))
 
     def stop(self) -> None:
@@ -116,8 +118,7 @@ class Engine:
             log_event(logger, "request_refused", code=error.code, session_id=session_id)
             event = contract.ErrorEvent.of(error, session_id)
         if event is not None:
-            sink.send(Response(event))
-            sink.close()
+            self._outbox.deliver(Delivery(sink, event, is_last=True))
 
     def step(self) -> bool:
         """Do one piece of work on the device, the most urgent; False when there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from services.inference.h264 import Preset
 from worldloom.config import Config
 
 
@@ -30,6 +31,10 @@ class EngineConfig(Config):
         16.0, gt=0, description="pace at which players see frames; sets the deadlines"
     )
     jpeg_quality: int = Field(95, ge=1, le=100, description="JPEG quality of the frames sent")
+    h264_crf: int = Field(
+        20, ge=0, le=51, description="constant quality of H.264, 0 is lossless and 51 the worst"
+    )
+    h264_preset: Preset = Field("superfast", description="x264's trade of time for size")
     park_after_seconds: float = Field(
         30.0, ge=0, description="pause after which a session's slot is free for others, seconds"
     )

@@ -8,14 +8,20 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.contract import Event
-from services.inference.codec import encode_frames
+from services.contract import Encoding, Event, FramesEvent
+from services.inference.codec import Codec
 from services.inference.generator import Frames
 from services.inference.response import Response, ResponseSink
 
 logger = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    """Do nothing once a delivery was sent."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +32,18 @@ class Delivery:
     event: Event
     frames: Frames | None = None
     first_frame_index: int = 0
+    encoding: Encoding = "jpeg"
     is_last: bool = False
+    on_sent: Callable[[], None] = _nothing
 
 
 class Outbox:
     """A queue of deliveries with the thread that empties it."""
 
-    def __init__(self, jpeg_quality: int) -> None:
+    def __init__(self, codec: Codec, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare the queue; nothing is sent before `start` or `deliver_pending`."""
-        self._jpeg_quality = jpeg_quality
+        self._codec = codec
+        self._clock = clock
         self._queue: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="worldloom-sender", daemon=True)
 
@@ -57,29 +66,39 @@ class Outbox:
         while not self._queue.empty():
             delivery = self._queue.get()
             if delivery is not None:
-                self._deliver(delivery)
+                self.deliver(delivery)
 
-    def _run(self) -> None:
-        while (delivery := self._queue.get()) is not None:
-            self._deliver(delivery)
-
-    def _deliver(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: Delivery) -> None:
+        """Send one delivery at once, on the calling thread."""
         # One client's broken stream must not end the thread that serves the others.
         try:
             delivery.sink.send(self._response(delivery))
-            if delivery.is_last:
-                delivery.sink.close()
+            delivery.on_sent()
         except Exception:
             logger.exception("delivery_failed")
+        if delivery.is_last:
+            _close(delivery.sink)
+
+    def _run(self) -> None:
+        while (delivery := self._queue.get()) is not None:
+            self.deliver(delivery)
 
     def _response(self, delivery: Delivery) -> Response:
         if delivery.frames is None:
             return Response(delivery.event)
+        started = self._clock()
+        encoded = self._codec.encode(delivery.frames, delivery.encoding)
+        event = delivery.event
+        if isinstance(event, FramesEvent):
+            event = event.model_copy(update={"encode_seconds": self._clock() - started})
         first = delivery.first_frame_index
         indices = tuple(range(first, first + len(delivery.frames)))
-        return Response(
-            delivery.event,
-            encode_frames(delivery.frames, self._jpeg_quality),
-            indices,
-            tuple(index - 1 for index in indices),
-        )
+        return Response(event, encoded, indices, tuple(index - 1 for index in indices))
+
+
+def _close(sink: ResponseSink) -> None:
+    # Closed even when its last response could not be sent, or the request would never end.
+    try:
+        sink.close()
+    except Exception:
+        logger.exception("sink_not_closed")

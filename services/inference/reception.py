@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from services import contract
 from services.contract import ErrorCode, SessionError
+from services.inference.codec import encodings_for
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import StartWorld, WorldRelease
 from services.inference.live_session import LiveSession, Resumption
@@ -82,12 +83,14 @@ class Reception:
             num_sessions=self._sessions.num_slots_used,
             num_parked=self._sessions.num_waiting,
             frames_per_second=self._config.playout_frames_per_second,
+            encodings=encodings_for(release.height, release.width),
         )
 
     def _open(self, message: contract.SessionStart, request: Request, sink: ResponseSink) -> None:
         if message.session_id in self._sessions.parking or self._sessions.get(message.session_id):
             sentence = f"session {message.session_id} is open already"
             raise SessionError(ErrorCode.SESSION_EXISTS, sentence)
+        self._require_encoding(message.encoding)
         world = self._world(message.world)
         image = request.start_image(self._release.height, self._release.width)
         record = SessionRecord(
@@ -114,6 +117,7 @@ class Reception:
         self._sessions.add(session)
 
     def _resume(self, message: contract.SessionResume, sink: ResponseSink) -> None:
+        self._require_encoding(message.encoding)
         session = self._sessions.get(message.session_id)
         if session is not None:
             self._take_over(session)
@@ -202,6 +206,12 @@ class Reception:
             raise SessionError(ErrorCode.UNKNOWN_SESSION, sentence)
         session.last_heard = self._clock()
         return session
+
+    def _require_encoding(self, encoding: contract.Encoding) -> None:
+        height, width = self._release.height, self._release.width
+        if encoding not in encodings_for(height, width):
+            sentence = f"encoding {encoding} needs an even height and width, not {height}x{width}"
+            raise SessionError(ErrorCode.BAD_MESSAGE, sentence)
 
     def _world(self, name: str | None) -> StartWorld:
         for world in self._release.worlds:

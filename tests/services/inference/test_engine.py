@@ -294,3 +294,38 @@ def test_session_begins_with_the_pitch_of_its_world_but_not_in_an_image_of_its_o
     bench.run()
     sessions = bench.engine._sessions
     assert [sessions.get(name).generator.seed for name in "ab"] == [25, 0]
+
+
+def test_frames_come_in_the_encoding_that_was_asked_for(make_bench) -> None:
+    bench = make_bench(FakeRelease(16, 16))
+    sink = bench.open("a", encoding="h264", is_resumable=True)
+    bench.act("a", 0, 12)
+    bench.run()
+    assert sink.events[0].encoding == "h264"
+    assert all(unit.startswith(b"\0\0\0\1") for unit in sink.frames.values())
+    again = bench.resume("a", 0)
+    bench.run()
+    assert again.events[0].encoding == "jpeg"
+    assert all(jpeg.startswith(b"\xff\xd8") for jpeg in again.frames.values())
+
+
+def test_encoding_that_the_size_forbids_is_refused_and_not_offered(make_bench) -> None:
+    bench = make_bench(FakeRelease(8, 9))
+    refused = bench.open("a", encoding="h264").last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert "encoding h264 needs an even height and width, not 8x9" in refused.message
+    assert bench.send(contract.Describe()).last.encodings == ("jpeg",)
+    assert make_bench().send(contract.Describe()).last.encodings == ("jpeg", "h264")
+
+
+def test_resumed_session_sends_the_bytes_of_an_undisturbed_one(make_bench) -> None:
+    bench = make_bench(FakeRelease(16, 16))
+    sinks = [bench.open(name, encoding="h264", is_resumable=True) for name in "ab"]
+    for name in "ab":
+        bench.act(name, 0, 24)
+    bench.run()
+    sinks[1].is_gone = True
+    bench.run()
+    again = bench.resume("b", 12, encoding="h264")
+    bench.run()
+    assert again.frames == {i: sinks[0].frames[i] for i in range(13, 25)}

@@ -27,13 +27,13 @@ from .. import protocol
 from ..contract import EndReason, ErrorCode, SessionError
 from ..protocol import MAX_IMAGE_BYTES
 from ..session_state import SessionState
+from .api_key import fetch_token
 from .bell import Bell
 from .courier import Courier, OnNews
 from .endpoint import Endpoint
 from .frame import Frame
 from .ledger import Ledger
 from .options import DEFAULT_OPTIONS, DEFAULT_TIMEOUTS, SessionOptions, Timeouts
-from .token import fetch_token
 
 
 class Receipt:

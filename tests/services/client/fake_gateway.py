@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -56,6 +56,7 @@ class FakeGateway:
         refuse_resume: codes with which resumes are refused, one after the other.
         refuse: code with which messages of a type are refused, without ending the session.
         lose_end: break the connection instead of saying `ended`.
+        picture: makes a frame's data from its index and its action.
     """
 
     drop_at: set[int] = field(default_factory=set)
@@ -65,6 +66,8 @@ class FakeGateway:
     refuse_resume: list[ErrorCode] = field(default_factory=list)
     refuse: dict[str, ErrorCode] = field(default_factory=dict)
     lose_end: bool = False
+    picture: Callable[[int, list[float] | None], bytes] = frame_data
+    most_at_once: int = 0
     url: str = ""
     port: int = 0
     sessions: dict[str, FakeSession] = field(default_factory=dict)
@@ -101,6 +104,7 @@ class FakeGateway:
 
     async def _connected(self, socket: ServerConnection) -> None:
         self.connections.add(socket)
+        self.most_at_once = max(self.most_at_once, len(self.connections))
         try:
             await self._converse(socket)
         except ConnectionClosed:
@@ -134,7 +138,7 @@ class FakeGateway:
         token = self._new_token()
         self.sessions[token] = FakeSession(hello)
         await self._ready(socket, token, is_resumed=False)
-        await _frame(socket, 0, 0, None)
+        await self._frame(socket, 0, 0, None)
         return token
 
     async def _resume(self, socket: ServerConnection, hello: protocol.Resume) -> str:
@@ -180,7 +184,7 @@ class FakeGateway:
                     self.drop_at.remove(index)
                     socket.transport.abort()
                     raise ConnectionAbortedSession
-                await _frame(socket, session.num_segments, index, session.actions[index - 1])
+                await self._frame(socket, session.num_segments, index, session.actions[index - 1])
                 session.num_frames = index
             session.num_segments += 1
         if session.is_finishing and session.num_frames == len(session.actions):
@@ -246,6 +250,12 @@ class FakeGateway:
             ),
         )  # fmt: skip
 
+    async def _frame(
+        self, socket: ServerConnection, segment: int, index: int, action: list[float] | None
+    ) -> None:
+        header = protocol.FrameHeader(protocol.KIND_JPEG, segment, index, index - 1, 0.0)
+        await socket.send(header.pack() + self.picture(index, action))
+
 
 class ConnectionAbortedSession(ConnectionClosed):
     """Leaves the conversation; the session stays in the books."""
@@ -256,13 +266,6 @@ class ConnectionAbortedSession(ConnectionClosed):
 
 async def _say(socket: ServerConnection, message: protocol._FromServer) -> None:
     await socket.send(message.model_dump_json())
-
-
-async def _frame(
-    socket: ServerConnection, segment: int, index: int, action: list[float] | None
-) -> None:
-    header = protocol.FrameHeader(protocol.KIND_JPEG, segment, index, index - 1, 0.0)
-    await socket.send(header.pack() + frame_data(index, action))
 
 
 def _segment(segment_index: int, first: int, count: int) -> protocol.Segment:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from services.client.token import fetch_token
+from services.client.api_key import fetch_token
 from services.contract import ErrorCode, SessionError
 
 

@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import re
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import certifi
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import S3Error
 
 from worldloom.artifacts import (
     MANIFEST_NAME,
@@ -41,10 +37,10 @@ from worldloom.errors import ArtifactError, StoreError
 from worldloom.log import log_event
 from worldloom.store.disk import disk_errors, publish_folder, staged_folder
 from worldloom.store.protocol import Record, check_record_name, record_from_bytes, record_to_bytes
+from worldloom.store.s3_connection import connect, s3_errors
 
 logger = logging.getLogger(__name__)
 
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ABSENT = ("NoSuchKey", "NoSuchObject")
 _PRESIGNED_FOR = timedelta(minutes=10)
 _CONFLICT_ATTEMPTS = 5
@@ -92,42 +88,14 @@ class S3Store:
         Raises:
             StoreError: if a key is missing or the bucket's name is none.
         """
-        parts = urlsplit(uri)
-        missing = [
-            name
-            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-            if not os.environ.get(name)
-        ]
-        if missing:
-            message = f"artifact store {uri}: expected {' and '.join(missing)} to be set"
-            raise StoreError(message)
-        if not _BUCKET_NAME.fullmatch(parts.netloc):
-            message = (
-                f"artifact store {uri}: {parts.netloc!r} is no bucket's name, expected 3 to 63 of"
-                " a-z, 0-9, dot and hyphen"
-            )
-            raise StoreError(message)
-        endpoint = os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"
-        address = urlsplit(endpoint)
-        http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=5.0, read=120.0),
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
-            retries=urllib3.Retry(
-                total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]
-            ),
-        )
-        client = Minio(
-            address.netloc,
-            access_key=os.environ["AWS_ACCESS_KEY_ID"],
-            secret_key=os.environ["AWS_SECRET_ACCESS_KEY"],
-            session_token=os.environ.get("AWS_SESSION_TOKEN"),
-            secure=address.scheme != "http",
-            region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-            http_client=http,
-        )
+        found = connect(uri)
         return cls(
-            client, http, endpoint=endpoint, bucket=parts.netloc, prefix=parts.path, cache=cache
+            found.client,
+            found.http,
+            endpoint=found.endpoint,
+            bucket=found.bucket,
+            prefix=found.prefix,
+            cache=cache,
         )
 
     def make_bucket(self) -> bool:
@@ -245,16 +213,8 @@ class S3Store:
     def _record_key(self, name: str) -> str:
         return f"{self._prefix}records/{name}"
 
-    @contextmanager
-    def _errors(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except S3Error as error:
-            message = f"{action}: {self.uri} at {self._endpoint} refused ({error.code})"
-            raise StoreError(message) from error
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
-            message = f"{action}: {self.uri} at {self._endpoint} does not answer ({error})"
-            raise StoreError(message) from error
+    def _errors(self, action: str) -> AbstractContextManager[None]:
+        return s3_errors(action, self.uri, self._endpoint)
 
     def _sizes(self, digest: str) -> dict[str, int]:
         start = self._key(digest, "")

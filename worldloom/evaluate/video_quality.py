@@ -21,23 +21,31 @@ Frames = ByteArray
 
 PSNR_CEILING_DB = 60.0
 _SSIM_SIGMA = 1.5
-_SSIM_RADIUS = 5
+SSIM_RADIUS = 5
 _HIGH_FREQUENCY = 0.25
-_LEVELS = 255.0
+LEVELS = 255.0
 
 
 def psnr_db(frames: Frames, reference: Frames) -> FloatArray:
     """Return the PSNR of each frame in decibels, at most `PSNR_CEILING_DB`."""
-    _check_pair(frames, reference)
+    check_pair(frames, reference)
     error = (frames.astype(np.float64) - reference.astype(np.float64)) ** 2
     mean = np.maximum(error.mean(axis=(1, 2, 3)), 1e-12)
-    decibels = 10 * np.log10(_LEVELS**2 / mean)
+    decibels = 10 * np.log10(LEVELS**2 / mean)
     return np.asarray(np.minimum(decibels, PSNR_CEILING_DB), dtype=np.float64)
 
 
 def ssim(frames: Frames, reference: Frames) -> FloatArray:
     """Return the structural similarity of each frame in [-1, 1], mean over pixels and channels."""
-    _check_pair(frames, reference)
+    return np.asarray(ssim_map(frames, reference).mean(axis=(1, 2)), dtype=np.float64)
+
+
+def ssim_map(frames: Frames, reference: Frames) -> FloatArray:
+    """Return the similarity [F, h, w] of each pixel whose window lies inside the frame.
+
+    The map lacks `SSIM_RADIUS` pixels on each side; channels are averaged.
+    """
+    check_pair(frames, reference)
     first, second = to_unit(frames).double(), to_unit(reference).double()
     mean_first, mean_second = _window(first), _window(second)
     variance_first = _window(first * first) - mean_first**2
@@ -47,7 +55,7 @@ def ssim(frames: Frames, reference: Frames) -> FloatArray:
     similarity = ((2 * mean_first * mean_second + c1) * (2 * covariance + c2)) / (
         (mean_first**2 + mean_second**2 + c1) * (variance_first + variance_second + c2)
     )
-    return np.asarray(similarity.mean(dim=(1, 2, 3)).numpy(), dtype=np.float64)
+    return np.asarray(similarity.mean(dim=1).numpy(), dtype=np.float64)
 
 
 class PerceptualDistance:
@@ -68,7 +76,7 @@ class PerceptualDistance:
 
     def __call__(self, frames: Frames, reference: Frames) -> FloatArray:
         """Return the distance of each frame, 0 for equal ones."""
-        _check_pair(frames, reference)
+        check_pair(frames, reference)
         first, second = 2 * to_unit(frames) - 1, 2 * to_unit(reference) - 1
         total = torch.zeros(len(frames), dtype=torch.float64)
         for weight in self._weights:
@@ -99,7 +107,7 @@ def sharpness_ratio(frames: Frames, reference: Frames) -> float:
     Raises:
         ValueError: when the reference has no high frequencies to compare with.
     """
-    _check_pair(frames, reference)
+    check_pair(frames, reference)
     expected = high_frequency_energy(reference)
     if expected <= 0:
         message = "sharpness_ratio: the reference frames hold no high-frequency energy"
@@ -125,15 +133,16 @@ def are_sound(frames: Frames, shape: tuple[int, ...]) -> bool:
 def to_luminance(frames: Frames) -> FloatArray:
     """Return the Rec. 601 luminance [F, H, W] in [0, 1]."""
     weights = np.array([0.299, 0.587, 0.114])
-    return np.asarray(frames.astype(np.float64) @ weights / _LEVELS, dtype=np.float64)
+    return np.asarray(frames.astype(np.float64) @ weights / LEVELS, dtype=np.float64)
 
 
 def to_unit(frames: Frames) -> Tensor:
     """Return frames as a float tensor [F, 3, H, W] in [0, 1]."""
-    return torch.from_numpy(frames.astype(np.float32) / _LEVELS).permute(0, 3, 1, 2)
+    return torch.from_numpy(frames.astype(np.float32) / LEVELS).permute(0, 3, 1, 2)
 
 
-def _check_pair(frames: Frames, reference: Frames) -> None:
+def check_pair(frames: Frames, reference: Frames) -> None:
+    """Refuse films that are not of one shape; raises `ValueError`."""
     if frames.shape != reference.shape or frames.ndim != 4:
         message = (
             f"frames of shape {list(frames.shape)} against {list(reference.shape)},"
@@ -147,7 +156,7 @@ def _unit_features(values: Tensor) -> Tensor:
 
 
 def _window(values: Tensor) -> Tensor:
-    offsets = torch.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1, dtype=values.dtype)
+    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=values.dtype)
     kernel = torch.exp(-(offsets**2) / (2 * _SSIM_SIGMA**2))
     kernel = (kernel / kernel.sum()).expand(values.shape[1], 1, -1)
     rows = functional.conv2d(values, kernel[:, :, None, :], groups=values.shape[1])

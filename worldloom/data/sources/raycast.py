@@ -58,6 +58,54 @@ def render_poses(
     return frames
 
 
+def surface_depths(
+    world: World, poses_c2w: FloatArray, intrinsics: Intrinsics, height: int, width: int
+) -> FloatArray:
+    """Return how far the surface of each pixel's middle lies along the optical axis, metres."""
+    depths = np.empty((len(poses_c2w), height, width))
+    x = (np.arange(width) + 0.5 - intrinsics.cx) / intrinsics.fx
+    y = (np.arange(height) + 0.5 - intrinsics.cy) / intrinsics.fy
+    rays = np.stack(np.broadcast_arrays(x[None], y[:, None], np.float64(1)), axis=-1)
+    for index, pose in enumerate(poses_c2w.astype(np.float64)):
+        along = rays @ pose[:3, :3].T
+        length = np.hypot(along[..., 0], along[..., 2])
+        direction = (along[..., [0, 2]] / length[..., None]).astype(np.float32)
+        origin = np.broadcast_to(pose[[0, 2], 3].astype(np.float32), direction.shape)
+        wall, _, _ = _cast(world, *(v.ravel() for v in (*_planes(origin), *_planes(direction))))
+        slope, eye = along[..., 1] / length, float(pose[1, 3])
+        reach = np.minimum(wall.reshape(length.shape), _ground_reach(slope, eye))
+        reach = np.minimum(reach, _pillar_reach(world, origin, direction, slope, eye))
+        depths[index] = reach / length
+    return depths
+
+
+def _planes(pairs: SingleArray) -> tuple[SingleArray, SingleArray]:
+    return pairs[..., 0], pairs[..., 1]
+
+
+def _ground_reach(slope: FloatArray, eye: float) -> FloatArray:
+    """Return the metres along the plane to the floor or the ceiling of each ray."""
+    safe = np.where(np.abs(slope) < LEVEL_SINE, LEVEL_SINE, slope)
+    limit = np.where(safe > 0, EYE_HEIGHT_METRES, EYE_HEIGHT_METRES - WALL_HEIGHT_METRES)
+    return np.asarray((limit - eye) / safe)
+
+
+def _pillar_reach(
+    world: World, origin: SingleArray, direction: SingleArray, slope: FloatArray, eye: float
+) -> FloatArray:
+    """Return the metres along the plane to the nearest pillar of each ray, infinite for none."""
+    nearest = np.full(slope.shape, np.inf)
+    for x, z, radius, tall in world.pillars:
+        to_x, to_z = x - origin[..., 0], z - origin[..., 1]
+        along = to_x * direction[..., 0] + to_z * direction[..., 1]
+        offset = to_x * direction[..., 1] - to_z * direction[..., 0]
+        inside = radius * radius - offset * offset
+        reach = along - np.sqrt(np.maximum(inside, 0))
+        is_hit = (inside > 0) & (reach > 0.05) & (eye + slope * reach > 1 - tall)
+        nearest = np.where(is_hit, np.minimum(nearest, reach), nearest)
+    return nearest
+
+
 def _render_batch(
     world: World, poses: SingleArray, intrinsics: Intrinsics, height: int, width: int
 ) -> SingleArray:

@@ -1,1 +1,1 @@
-"""Simulated players with real pacing: what they measure, and what is broken under them."""
+"""Load and disturbance: simulated players, what they measure, and drills that break things."""

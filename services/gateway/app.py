@@ -1,0 +1,113 @@
+"""The gateway's HTTP and WebSocket application.
+
+It puts routes before the parts and turns refusals into answers. It does not know how sessions are
+served or how the process is started and stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.websockets import WebSocket
+
+from services import protocol
+from services.contract import ErrorCode, SessionError
+from services.gateway import routes
+from services.gateway.auth import bearer_token
+from services.gateway.drain import Drain
+from services.gateway.entrance import Visitor
+from services.gateway.parts import Parts
+from services.gateway.player_socket import PlayerSocket
+from services.gateway.refusal import REFUSALS, refuse_socket
+from services.gateway.session import Session
+
+logger = logging.getLogger(__name__)
+
+VIEWER = Path(__file__).parent / "viewer"
+_VERSION = "1"
+
+
+def create_app(build: Callable[[], Parts], *, is_fake: bool = False) -> FastAPI:
+    """Return the application; the parts are built when its event loop runs."""
+    app = FastAPI(
+        title="Worldloom gateway",
+        version=_VERSION,
+        description="Sessions of an interactive world model. The WebSocket is in asyncapi.yaml.",
+        lifespan=_lifespan(build, is_fake=is_fake),
+    )
+    app.include_router(routes.router)
+    app.add_exception_handler(SessionError, _refused)
+    app.add_exception_handler(Exception, _failed)
+    app.add_api_websocket_route(protocol.SESSION_PATH, _play)
+    if VIEWER.is_dir():
+        app.mount("/", StaticFiles(directory=VIEWER, html=True), name="viewer")
+    return app
+
+
+def _lifespan(
+    build: Callable[[], Parts], *, is_fake: bool
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def live(app: FastAPI) -> AsyncIterator[None]:
+        parts = build()
+        app.state.parts = parts
+        app.state.drain = Drain(parts)
+        app.state.is_fake = is_fake
+        for backend in parts.config.backends:
+            parts.pool.add(backend)
+        ticking = asyncio.create_task(parts.directory.keep_time())
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+            await parts.pool.close()
+            parts.audit.close()
+
+    return live
+
+
+async def _play(websocket: WebSocket) -> None:
+    offered = websocket.scope["subprotocols"]
+    is_spoken = protocol.SUBPROTOCOL in offered
+    await websocket.accept(subprotocol=protocol.SUBPROTOCOL if is_spoken else None)
+    socket = PlayerSocket(websocket)
+    parts: Parts = websocket.app.state.parts
+    if offered and not is_spoken:
+        sentence = f"subprotocols {', '.join(offered)}, expected {protocol.SUBPROTOCOL}"
+        await refuse_socket(socket, SessionError(ErrorCode.UNSUPPORTED_VERSION, sentence))
+        return
+    drain: Drain = websocket.app.state.drain
+    if drain.is_begun:
+        sentence = "the gateway is draining, try again elsewhere"
+        await refuse_socket(socket, SessionError(ErrorCode.SHUTTING_DOWN, sentence))
+        return
+    headers = websocket.headers
+    visitor = Visitor(
+        address="" if websocket.client is None else websocket.client.host,
+        token=bearer_token(headers.get("authorization")),
+        traceparent=headers.get("traceparent"),
+    )
+    await Session(parts, socket, visitor).run()
+
+
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, SessionError):
+        raise error
+    body = {"code": error.code, "message": error.message, "is_retryable": error.is_retryable}
+    return JSONResponse(body, REFUSALS[error.code].http_status)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    request_id = uuid.uuid4().hex[:12]
+    logger.error("request_failed %s, request %s", request.url.path, request_id, exc_info=error)
+    sentence = f"the gateway has a fault; its log has it as request {request_id}"
+    return await _refused(request, SessionError(ErrorCode.INTERNAL, sentence))

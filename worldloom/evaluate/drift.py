@@ -1,7 +1,9 @@
 """How quality moves from segment to segment of a rollout.
 
 The drift slope is the least-squares slope of a per-segment value over the segment index: decibels
-a segment for PSNR, so a negative slope is decay. It does not know how segments are generated.
+a segment for PSNR, so a negative slope is decay. What a walk shows also changes from segment to
+segment, so slopes are compared between arms on the same walks. It does not know how segments are
+generated.
 """
 
 from __future__ import annotations
@@ -29,3 +31,16 @@ def drift_slope(segment_values: list[float]) -> float | None:
     index -= index.mean()
     values = np.asarray(segment_values, dtype=np.float64)
     return float((index @ (values - values.mean())) / (index @ index))
+
+
+def loss_between(segment_values: list[float], first: int, last: int) -> float | None:
+    """Return how much less segment `last` is worth than segment `first`, both counted from 1.
+
+    None when there are not so many segments.
+    """
+    if not 1 <= first < last:
+        message = f"segments {first} to {last}: expected 1 <= first < last"
+        raise ValueError(message)
+    if last > len(segment_values):
+        return None
+    return segment_values[first - 1] - segment_values[last - 1]

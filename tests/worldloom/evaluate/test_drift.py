@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldloom.evaluate.drift import drift_slope, segment_means
+from worldloom.evaluate.drift import drift_slope, loss_between, segment_means
 
 
 def test_means_are_taken_segment_by_segment():
@@ -28,3 +28,10 @@ def test_one_segment_has_no_slope():
 def test_a_torn_segment_is_refused():
     with pytest.raises(ValueError, match="multiple of frames_per_segment=4"):
         segment_means(np.zeros(6), 4)
+
+
+def test_the_loss_between_two_segments_is_counted_from_one():
+    assert loss_between([20.0, 19.0, 18.5], 2, 3) == pytest.approx(0.5)
+    assert loss_between([20.0, 19.0], 2, 12) is None
+    with pytest.raises(ValueError, match="expected 1 <= first < last"):
+        loss_between([20.0, 19.0], 2, 2)

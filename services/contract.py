@@ -225,6 +225,7 @@ class Describe(_Wire):
     """Ask what the server serves; needs no session."""
 
     type: Literal["describe"] = "describe"
+    with_images: bool = Field(False, description="tell with each world what it looks like")
 
 
 Message = Annotated[
@@ -376,6 +377,7 @@ class WorldInfo(_Event):
 
     name: str
     prompt: str
+    image: str = Field("", description="base64 of its start image as JPEG, when it was asked for")
 
 
 class Description(_Event):

@@ -5,19 +5,21 @@ Here the client's errors become the project's. It does not know how a server is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from services.client import DEFAULT_OPTIONS, SessionOptions
+from services.client import grpc as straight
 from services.client.decode import decode_frames
-from services.client.grpc import PlayResult, play_actions
-from services.client.grpc.session import DEFAULT_OPTIONS, SessionOptions
+from services.client.play import PlayResult, play_actions_sync
 from services.contract import SessionError
 from worldloom.actions import Actions
 from worldloom.errors import DataError, ServingError
@@ -25,21 +27,43 @@ from worldloom.errors import DataError, ServingError
 VIDEO_FRAMES_PER_SECOND = 16.0
 
 
+class Walk(Protocol):
+    """What is left of a played session, however it was played."""
+
+    @property
+    def pictures(self) -> Sequence[bytes]:
+        """Every JPEG, the start image first."""
+
+
 def play_walk(
-    address: str, actions: Actions, options: SessionOptions = DEFAULT_OPTIONS
-) -> PlayResult:
-    """Play actions over one stream; action k makes frame k+1, frame 0 is the start image.
+    address: str, actions: Actions, options: straight.SessionOptions = straight.DEFAULT_OPTIONS
+) -> straight.PlayResult:
+    """Play actions straight on a server; action k makes frame k+1, frame 0 is the start image.
 
     Raises:
         ServingError: when the server refuses, ends the session early or is dead.
     """
     with serving_errors():
-        return play_actions(address, actions.keyboard, actions.mouse, options)
+        return straight.play_actions(address, actions.keyboard, actions.mouse, options)
 
 
-def walk_frames(result: PlayResult) -> NDArray[np.uint8]:
+def play_walk_through_gateway(
+    url: str, actions: Actions, options: SessionOptions = DEFAULT_OPTIONS, *, api_key: str | None
+) -> PlayResult:
+    """Play actions through a gateway; a connection that breaks is resumed.
+
+    Raises:
+        ServingError: when the gateway refuses or the session cannot be brought to its end.
+    """
+    with serving_errors():
+        return play_actions_sync(
+            url, actions.keyboard, actions.mouse, api_key=api_key, options=options
+        )
+
+
+def walk_frames(walk: Walk) -> NDArray[np.uint8]:
     """Return a walk's frames [1 + F, H, W, 3], the start image first."""
-    return decode_frames([result.start_image_jpeg, *(frame.jpeg for frame in result.frames)])
+    return decode_frames(walk.pictures)
 
 
 def write_video(

@@ -8,13 +8,16 @@ straight to Triton are in `grpc`; decoding frames to pixels needs OpenCV (`decod
 from ..contract import ErrorCode, SessionError
 from ..session_state import SessionState
 from .frame import Frame
-from .options import SessionOptions, Timeouts
+from .options import DEFAULT_OPTIONS, SessionOptions, Timeouts
+from .play import PlayResult, play_actions, play_actions_sync
 from .session import Receipt, Session, connect
 from .sync import SyncReceipt, SyncSession, connect_sync
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "ErrorCode",
     "Frame",
+    "PlayResult",
     "Receipt",
     "Session",
     "SessionError",
@@ -25,4 +28,6 @@ __all__ = [
     "Timeouts",
     "connect",
     "connect_sync",
+    "play_actions",
+    "play_actions_sync",
 ]

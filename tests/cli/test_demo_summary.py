@@ -25,14 +25,8 @@ class RecordedFrames:
 
 
 @dataclass(frozen=True)
-class SentFrame:
-    jpeg: bytes
-
-
-@dataclass(frozen=True)
 class SentWalk:
-    start_image_jpeg: bytes
-    frames: tuple[SentFrame, ...]
+    pictures: tuple[bytes, ...]
 
 
 def some_frames(count: int) -> Frames:
@@ -40,8 +34,7 @@ def some_frames(count: int) -> Frames:
 
 
 def sent(frames: Frames) -> SentWalk:
-    first, *others = (cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames)
-    return SentWalk(first, tuple(SentFrame(jpeg) for jpeg in others))
+    return SentWalk(tuple(cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames))
 
 
 def test_a_walk_with_a_frame_lost_is_refused_before_anything_is_written(tmp_path: Path) -> None:

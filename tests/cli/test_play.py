@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
+import cv2
+import numpy as np
 import pytest
+from fake_gateway import FakeGateway
 
 from cli.main import run_command
+from services import protocol
 from services.processes import free_port
 from worldloom.actions import Actions, write_actions
+
+
+def grey_jpeg(_frame_index: int, _action: list[float] | None) -> bytes:
+    return cv2.imencode(".jpg", np.full((64, 64, 3), 99, np.uint8))[1].tobytes()
 
 
 @pytest.fixture
@@ -42,6 +51,32 @@ def test_dead_server_exits_with_8(
     assert f"the inference server at {address} does not answer" in told
     assert len(told.strip().splitlines()) == 1
     assert not (tmp_path / "walk.mp4").exists()
+
+
+def test_a_gateway_is_played_through_with_the_key_of_the_environment(
+    actions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("WORLDLOOM_API_KEY", raising=False)
+    with FakeGateway(drop_at={5}, picture=grey_jpeg).serve_on_thread() as gateway:
+        out = tmp_path / "walk.mp4"
+        assert play(actions, out, "--address", gateway.url, "--seed", "3", "-o", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["frames"], told["world"]) == (12, "grey")
+    [opened] = gateway.of_type(protocol.Open)
+    assert opened.seed == 3
+    with av.open(str(out)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 13
+
+
+def test_a_gateway_that_does_not_answer_exits_with_8(
+    actions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    assert play(actions, tmp_path / "walk.mp4", "--address", address) == 8
+    assert f"ws{address.removeprefix('http')}/v1/session does not" in capsys.readouterr().err
 
 
 def test_other_suffix_than_mp4_is_a_wrong_use(

@@ -4,9 +4,10 @@ It needs the extra `grpc` (tritonclient) and knows nothing of the WebSocket prot
 """
 
 from .play import PlayResult, play_actions
-from .session import Frame, Session, SessionOptions, describe, open_session
+from .session import DEFAULT_OPTIONS, Frame, Session, SessionOptions, describe, open_session
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "Frame",
     "PlayResult",
     "Session",

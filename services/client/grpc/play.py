@@ -30,6 +30,11 @@ class PlayResult:
     seconds: float
 
     @property
+    def pictures(self) -> tuple[bytes, ...]:
+        """Every encoded picture, the start image first."""
+        return (self.start_image_jpeg, *(frame.jpeg for frame in self.frames))
+
+    @property
     def frames_per_second(self) -> float:
         """Frames received a second, from the first action sent to the last frame received."""
         return len(self.frames) / self.seconds

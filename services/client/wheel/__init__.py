@@ -13,6 +13,7 @@
 from worldloom_client.client import (
     ErrorCode,
     Frame,
+    PlayResult,
     Receipt,
     Session,
     SessionError,
@@ -23,11 +24,14 @@ from worldloom_client.client import (
     Timeouts,
     connect,
     connect_sync,
+    play_actions,
+    play_actions_sync,
 )
 
 __all__ = [
     "ErrorCode",
     "Frame",
+    "PlayResult",
     "Receipt",
     "Session",
     "SessionError",
@@ -38,4 +42,6 @@ __all__ = [
     "Timeouts",
     "connect",
     "connect_sync",
+    "play_actions",
+    "play_actions_sync",
 ]

@@ -2,14 +2,16 @@
 
 A plan is a list of `Move`s, each held for some frames. `Explorer` draws them at random, mostly
 walking forward and turning, and turns away from what `blocked` reports. Loops and spins are fixed
-plans. It does not know which world it walks in: the caller says what is blocked.
+plans. A world adds palindromes, laps (there and back on one way, again and again), walks that only
+lead on (forward) and those that come to a stand (still). It does not know which world it walks in:
+the caller says what is blocked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,9 +19,12 @@ from worldloom.actions import NUM_KEYS
 from worldloom.arrays import SingleArray
 from worldloom.camera import Kinematics
 
-Trajectory = Literal["palindrome", "loop", "spin", "free"]
-TRAJECTORIES: tuple[Trajectory, ...] = get_args(Trajectory)
+Trajectory = Literal["palindrome", "loop", "spin", "free", "forward", "still", "laps"]
+# Drawn by their shares where none is asked for; the others are for evaluations, which ask.
+TRAJECTORIES: tuple[Trajectory, ...] = ("palindrome", "loop", "spin", "free")
 TRAJECTORY_SHARES = (0.4, 0.2, 0.2, 0.2)
+STILL_AFTER_FRAMES = 24
+LAP_FRAMES = 120
 KEYS = {"W": 0, "S": 1, "A": 2, "D": 3}
 OPPOSITE = {"W": "S", "S": "W", "A": "D", "D": "A"}
 LOOP_FRAMES = 96
@@ -74,13 +79,20 @@ class Explorer:
         generator: Every draw comes from it.
         pitch_share: The share of held moves that look up or down.
         bump_share: The chance to keep pushing against what blocks, so that walls are learnt.
+        is_steady: Only walk ahead, and turn where the way ends.
     """
 
     def __init__(
-        self, generator: np.random.Generator, *, pitch_share: float = 0.0, bump_share: float = 0.0
+        self,
+        generator: np.random.Generator,
+        *,
+        pitch_share: float = 0.0,
+        bump_share: float = 0.0,
+        is_steady: bool = False,
     ) -> None:
         """Begin with nothing held."""
         self._generator = generator
+        self._is_steady = is_steady
         self._pitch_share = pitch_share
         self._bump_share = bump_share
         self._held = Move()
@@ -105,6 +117,8 @@ class Explorer:
         self._left = int(self._generator.integers(*HOLD_FRAMES))
 
     def _draw(self) -> Move:
+        if self._is_steady:
+            return Move("W")
         kinds = ("W", "W", "W", "W+turn", "W+turn", "turn", "turn", "A", "D", "S", "WA", "WD", "")
         shares = np.array([1.3, 1.3, 1.3, 1.2, 1.2, 0.9, 0.9, 0.9, 0.9, 0.6, 0.25, 0.25, 0.15])
         if self._generator.random() < self._pitch_share:
@@ -116,7 +130,7 @@ class Explorer:
 
     def _way_out(self, around: Surroundings) -> Move:
         """Sidestep, or turn to the open side and keep to that side until the way is free."""
-        if self._generator.random() < SIDESTEP_SHARE:
+        if not self._is_steady and self._generator.random() < SIDESTEP_SHARE:
             for key in self._generator.permutation(["A", "D", "S"]):
                 if not around.is_blocked(Move(str(key))):
                     return Move(str(key))

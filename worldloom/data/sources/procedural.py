@@ -17,6 +17,8 @@ from worldloom.camera import Intrinsics, Kinematics, pose_matrix
 from worldloom.config import Config
 from worldloom.data.schema import Clip, Split
 from worldloom.data.sources.agent import (
+    LAP_FRAMES,
+    STILL_AFTER_FRAMES,
     Explorer,
     Move,
     Trajectory,
@@ -162,8 +164,22 @@ class _Walk:
         elif trajectory == "spin":
             sign = int(self._generator.choice((-1, 1)))
             self._play(spin_moves(num_actions, self._turn, sign))
+        elif trajectory == "forward":
+            self._explore(num_actions, bump_share=0.0, is_steady=True)
+        elif trajectory == "still":
+            moving = min(STILL_AFTER_FRAMES, num_actions)
+            self._explore(moving, bump_share=0.0)
+            self._play(iter([Move()] * (num_actions - moving)))
+        elif trajectory == "laps":
+            self._laps(num_actions)
         else:
             self._loop(num_actions)
+
+    def _laps(self, num_actions: int) -> None:
+        lap = min(LAP_FRAMES, num_actions // 2)
+        self._explore(lap, bump_share=0.0)
+        while (left := num_actions - len(self.moves)) > 0:
+            self._retrace(min(lap, left))
 
     @property
     def _turn(self) -> float:
@@ -221,9 +237,12 @@ class _Walk:
         for move in moves:
             self._take(move)
 
-    def _explore(self, num_actions: int, bump_share: float) -> None:
+    def _explore(self, num_actions: int, bump_share: float, *, is_steady: bool = False) -> None:
         explorer = Explorer(
-            self._generator, pitch_share=self._config.pitch_share, bump_share=bump_share
+            self._generator,
+            pitch_share=self._config.pitch_share,
+            bump_share=bump_share,
+            is_steady=is_steady,
         )
         for _ in range(num_actions):
             self._take(explorer.next_move(self))

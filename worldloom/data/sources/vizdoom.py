@@ -12,6 +12,8 @@ import numpy as np
 
 from worldloom.data.schema import Clip, Split
 from worldloom.data.sources.agent import (
+    LAP_FRAMES,
+    STILL_AFTER_FRAMES,
     Explorer,
     Move,
     Trajectory,
@@ -134,8 +136,24 @@ class _Walk:
                 self._take(move)
             if self.states[-1].distance_to(self.states[0]) > ARRIVED_METRES:
                 self.trajectory = "free"
+        elif trajectory == "still":
+            moving = min(STILL_AFTER_FRAMES, num_actions)
+            self._explore(moving)
+            for _ in range(num_actions - moving):
+                self._take(Move())
+        elif trajectory == "laps":
+            self._laps(num_actions)
         else:
-            self._explore(num_actions)
+            self._explore(num_actions, is_steady=trajectory == "forward")
+
+    def _laps(self, num_actions: int) -> None:
+        lap = min(LAP_FRAMES, num_actions // 2)
+        self._explore(lap)
+        while (left := num_actions - len(self.moves)) > 0:
+            if self.trajectory == "free":  # the way was lost on an earlier lap
+                self._explore(left)
+            else:
+                self._retrace(min(lap, left))
 
     def clip(self, map_name: str, seed: int, split: Split) -> Clip:
         """Return what was recorded; yaw rates are those that the engine really turned."""
@@ -206,8 +224,9 @@ class _Walk:
         right, forward = displacement(move, yaw, self._config.kinematics)
         return forward * UNITS_PER_METRE, right * UNITS_PER_METRE
 
-    def _explore(self, num_actions: int) -> None:
-        explorer = Explorer(self._generator, bump_share=0.05)
+    def _explore(self, num_actions: int, *, is_steady: bool = False) -> None:
+        bump_share = 0.0 if is_steady else 0.05
+        explorer = Explorer(self._generator, bump_share=bump_share, is_steady=is_steady)
         for _ in range(num_actions):
             self._take(explorer.next_move(self))
 

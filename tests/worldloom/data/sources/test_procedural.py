@@ -117,3 +117,22 @@ def test_looking_up_moves_the_horizon_down_as_a_pinhole_does() -> None:
 def test_lengths_that_are_no_latents_are_refused() -> None:
     with pytest.raises(ValueError, match=r"num_frames=48: expected 4n\+1"):
         capture_clip(FAST, seed=0, split="train", num_frames=48)
+
+
+def test_laps_come_by_the_same_places_again_and_again() -> None:
+    clip = capture_clip(CONFIG, seed=3, split="test", num_frames=601, trajectory="laps")
+    for lap in range(1, 5):
+        ahead = np.arange(121) if lap % 2 == 0 else np.arange(120, -1, -1)
+        assert np.array_equal(clip.poses_c2w[lap * 120 + np.arange(121)], clip.poses_c2w[ahead])
+
+
+def test_a_walk_that_leads_on_never_steps_back_or_aside() -> None:
+    clip = capture_clip(CONFIG, seed=3, split="test", num_frames=97, trajectory="forward")
+    assert not clip.keyboard[:, 1:].any()
+    assert clip.keyboard[:, 0].mean() > 0.2
+
+
+def test_a_walk_comes_to_a_stand() -> None:
+    clip = capture_clip(CONFIG, seed=3, split="test", num_frames=97, trajectory="still")
+    assert np.array_equal(clip.frames[24:], np.repeat(clip.frames[24:25], 73, axis=0))
+    assert not np.array_equal(clip.poses_c2w[0], clip.poses_c2w[24])

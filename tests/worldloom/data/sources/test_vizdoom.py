@@ -100,3 +100,12 @@ def test_a_map_of_the_other_split_or_of_no_wad_is_refused(engine: DoomEngine) ->
     unknown = VizdoomConfig(train_maps=("MAP99",))
     with pytest.raises(DataError, match="MAP99"):
         capture_clip(unknown, map_name="MAP99", seed=0, split="train", num_frames=9)
+
+
+def test_a_walk_comes_to_a_stand_and_laps_come_back(engine: DoomEngine) -> None:
+    still = _capture(engine, "MAP01", 10, "still", 49)
+    assert np.abs(np.diff(still.poses_c2w[28:, :3, 3], axis=0)).max() < 0.02
+    tries = (_capture(engine, "MAP01", seed, "laps", 97) for seed in range(20, 32))
+    laps = next(clip for clip in tries if clip.trajectory == "laps")
+    apart = np.linalg.norm(laps.poses_c2w[0, :3, 3] - laps.poses_c2w[96, :3, 3])
+    assert apart < 0.5

@@ -80,13 +80,13 @@ class Listener:
     async def listen(
         self,
         take_message: Callable[[], None],
-        on_refused: Callable[[SessionError], None],
+        on_refused: Callable[[SessionError, str], None],
     ) -> None:
         """Take in messages until the player is gone or gives up waiting.
 
         Args:
             take_message: counts a message, or refuses it.
-            on_refused: told of a message that was refused.
+            on_refused: told of a message that was refused, and of its type where it is known.
 
         Raises:
             PlayerGoneError: when the connection is over.
@@ -94,13 +94,15 @@ class Listener:
         while True:
             data = await self._socket.receive()
             await self._outbox.wait_for_room()
+            refused = ""
             try:
                 take_message()
                 message = _parse(data, self._limits.max_message_bytes)
+                refused = message.type
                 if await self._hear(message):
                     return
             except SessionError as error:
-                on_refused(error)
+                on_refused(error, refused)
 
     async def _hear(self, message: protocol.ClientMessage) -> bool:
         """Take in one message; True when the player gives up before its session is ready."""

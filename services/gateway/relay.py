@@ -23,6 +23,15 @@ from services.session_state import SessionLife, SessionState
 
 _JPEG_START = b"\xff\xd8"  # a start image may be a JPEG in a stream of H.264
 Outgoing = tuple[BaseModel, Tensors]
+# What the player's messages are called that have another name on the way to the engine.
+_REFUSED_AS = {
+    "session_start": "open",
+    "session_resume": "resume",
+    "session_pause": "pause",
+    "session_continue": "continue",
+    "session_snapshot": "snapshot",
+    "session_stop": "close",
+}
 
 
 def log_of(message: protocol.Actions, received_at: float) -> LoggedActions:
@@ -138,6 +147,7 @@ class Relay:
                     message=event.message,
                     is_retryable=event.retryable,
                     is_fatal=False,
+                    refused=_REFUSED_AS.get(received.answers, received.answers),
                 )
             )
         elif isinstance(event, contract.SessionEnd):

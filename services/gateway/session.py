@@ -177,8 +177,8 @@ class Session:
         if self._entrance.key is not None:
             self._parts.quota.take_message(self._entrance.key)
 
-    def _on_refused(self, error: SessionError) -> None:
-        self._tell_error(error, is_fatal=False)
+    def _on_refused(self, error: SessionError, refused: str) -> None:
+        self._tell_error(error, is_fatal=False, refused=refused)
 
     async def _serve(self, first: protocol.Open | protocol.Resume) -> None:
         if isinstance(first, protocol.Open):
@@ -307,7 +307,7 @@ class Session:
         )
         return REFUSALS[error.code].close_code
 
-    def _tell_error(self, error: SessionError, *, is_fatal: bool) -> None:
+    def _tell_error(self, error: SessionError, *, is_fatal: bool, refused: str = "") -> None:
         self._parts.metrics.count_error(error.code)
         self.tell(
             protocol.Error(
@@ -315,6 +315,7 @@ class Session:
                 message=error.message,
                 is_retryable=error.is_retryable,
                 is_fatal=is_fatal,
+                refused=refused,
             )
         )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from services import contract
 from services.contract import ErrorCode, SessionError
+from services.inference.durability import Durability
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import Frames, SegmentGenerator, WorldRelease
 from services.inference.live_session import Assignment, LiveSession
@@ -31,6 +32,7 @@ class Device:
         config: EngineConfig,
         sessions: Sessions,
         outbox: Outbox,
+        durability: Durability,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -39,11 +41,14 @@ class Device:
         self._config = config
         self._sessions = sessions
         self._outbox = outbox
+        self._durability = durability
         self._clock = clock
 
     def step(self) -> bool:
         """Do one piece of work, the most urgent; False when there is none."""
         self._reap()
+        for due in self._durability.due():
+            self._guarded(due, self._durability.save)
         with self._sessions.changed:
             session = self.most_urgent()
             if session is None:
@@ -51,6 +56,11 @@ class Device:
             session.is_busy = True
         self._guarded(session, self._advance)
         return True
+
+    def save_all(self) -> None:
+        """Take the states of all sessions that another process can go on with."""
+        for session in self._durability.due_at_the_end():
+            self._guarded(session, self._durability.save)
 
     def most_urgent(self) -> LiveSession | None:
         """Return the session whose next frames are due first; the lock is held."""
@@ -193,6 +203,7 @@ class Device:
             num_frames=len(frames) - num_known,
             segment_seconds=now - started_at,
             waited_seconds=started_at - assignment.arrived_at,
+            durable_frame_index=session.durable_frame_index,
         )
         self._outbox.post(
             Delivery(
@@ -254,7 +265,9 @@ class Device:
                 self._sessions.leave_slot(session)
             else:
                 self._sessions.park(session, reason)
-                self._sessions.parking.drop_excess(self._clock())
+                session.needs_saving = True
+        if reason is not None and self._durability.is_possible:
+            self._durability.save(session)
 
     def _end_reason(self, session: LiveSession, now: float) -> contract.EndReason | None:
         patience = (

@@ -19,12 +19,16 @@ from services import contract
 from services.contract import SessionError
 from services.inference.codec import Codec, encodings_for
 from services.inference.device import Device
+from services.inference.durability import Durability
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import WorldRelease
+from services.inference.keeper import Keeper
 from services.inference.outbox import Delivery, Outbox
 from services.inference.reception import Reception
 from services.inference.request import Request
 from services.inference.response import ResponseSink
+from services.inference.retrieval import Retrieval
+from services.inference.session_store import SessionStore
 from services.inference.sessions import Sessions
 from worldloom.actions import Actions
 from worldloom.errors import ServingError
@@ -44,9 +48,18 @@ class Engine:
         config: EngineConfig,
         *,
         release_digest: str = "",
+        store: SessionStore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take a loaded release; nothing runs before `start`."""
+        """Take a loaded release; nothing runs before `start`.
+
+        Args:
+            release: what makes the frames.
+            config: limits.
+            release_digest: told to clients, and kept with what is stored.
+            store: where resumable sessions are kept; without one they live in memory alone.
+            clock: seconds that only grow.
+        """
         if not release.worlds:
             message = "the release has no world to start in, expected at least one"
             raise ServingError(message)
@@ -55,11 +68,25 @@ class Engine:
         self._clock = clock
         self._codec = Codec(config)
         self._outbox = Outbox(self._codec, clock=clock)
-        self._sessions = Sessions(config, self._outbox, clock)
-        self._reception = Reception(
-            release, config, self._sessions, release_digest=release_digest, clock=clock
+        self._keeper = Keeper(
+            store, max_stored_seconds=config.max_stored_seconds, on_failure=lambda: None
         )
-        self._device = Device(release, config, self._sessions, self._outbox, clock=clock)
+        self._sessions = Sessions(config, self._outbox, clock=clock, forget=self._keeper.forget)
+        retrieval = Retrieval(
+            self._sessions,
+            self._keeper,
+            self._outbox,
+            release_digest=release_digest,
+            frames_per_segment=release.frames_per_segment,
+            clock=clock,
+        )
+        self._reception = Reception(
+            release, config, self._sessions, retrieval, release_digest=release_digest, clock=clock
+        )
+        durability = Durability(config, self._sessions, self._keeper, self._outbox, clock=clock)
+        self._device = Device(
+            release, config, self._sessions, self._outbox, durability, clock=clock
+        )
         self._worker = threading.Thread(target=self._work, name="worldloom-device", daemon=True)
 
     @property
@@ -76,6 +103,7 @@ class Engine:
         """Make one segment, so that no player pays for the first, then begin to serve."""
         self.warm_up()
         self._outbox.start()
+        self._keeper.start()
         self._worker.start()
 
     def warm_up(self) -> None:
@@ -92,12 +120,14 @@ class Engine:
         log_event(logger, "warmed_up", seconds=round(self._clock() - started, 3))
 
     def stop(self) -> None:
-        """End every session, send what is under way and stop the threads."""
+        """End every session, those that can be resumed once they are stored; stop the threads."""
         with self._sessions.changed:
             self._sessions.is_stopping = True
             self._sessions.changed.notify_all()
         if self._worker.is_alive():
             self._worker.join()
+        self._device.save_all()
+        self._keeper.stop()
         with self._sessions.changed:
             for session in self._sessions.live:
                 self._sessions.end(session, "shutdown")
@@ -125,7 +155,8 @@ class Engine:
         return self._device.step()
 
     def deliver_pending(self) -> None:
-        """Send what waits on the calling thread; `start` gives that to a thread of its own."""
+        """Store and send what waits, as the threads do that `start` starts."""
+        self._keeper.work_pending()
         self._outbox.deliver_pending()
 
     def _work(self) -> None:

@@ -47,3 +47,12 @@ class EngineConfig(Config):
     max_parked_bytes: int = Field(
         4 << 30, ge=0, description="host memory that they may take, bytes"
     )
+    durable_every_segments: int = Field(
+        1, ge=1, description="segments after which a resumable session's state is stored again"
+    )
+    store_retry_seconds: float = Field(
+        1.0, gt=0, description="wait before a state that the store refused is sent again, seconds"
+    )
+    max_stored_seconds: float = Field(
+        86400.0, gt=0, description="age at which stored sessions that nobody ended are deleted"
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract import Encoding, ErrorCode, SessionError
+from services.contract import Encoding, ErrorCode, SessionError, SessionResume
 from services.inference.generator import Frames, SegmentGenerator
 from services.inference.response import ResponseSink
 from services.inference.session_record import SessionRecord
@@ -44,7 +44,7 @@ class Assignment:
     arrived_at: float
 
 
-@dataclass
+@dataclass(eq=False)
 class LiveSession:
     """One session, with a stream or parked.
 
@@ -73,6 +73,11 @@ class LiveSession:
     paused_at: float | None = None
     has_slot: bool = True
     is_busy: bool = False
+    num_durable_units: int = 0
+    is_saving: bool = False
+    needs_saving: bool = False
+    save_after: float = 0.0
+    snapshot_sinks: list[ResponseSink] = field(default_factory=list)
 
     @property
     def session_id(self) -> str:
@@ -83,6 +88,18 @@ class LiveSession:
     def is_paused(self) -> bool:
         """Tell whether the client wants no frames for now."""
         return self.paused_at is not None
+
+    @property
+    def num_units(self) -> int:
+        """The start image and the segments that the state holds; 0 before there is a state."""
+        has_begun = self.generator is not None or self.state is not None
+        return self.num_segments + 1 if has_begun else 0
+
+    @property
+    def durable_frame_index(self) -> int:
+        """The last frame that the store's parts lead to."""
+        num_segments = max(0, self.num_durable_units - 1)
+        return min(self.num_frames, num_segments * self.frames_per_segment)
 
     @property
     def num_queued(self) -> int:
@@ -105,6 +122,13 @@ class LiveSession:
             raise SessionError(ErrorCode.TOO_MANY_ACTIONS, message)
         self.pending.append(QueuedActions(actions, now))
         self.num_actions += len(actions)
+
+    def go_on(self, message: SessionResume, sink: ResponseSink, now: float) -> None:
+        """Let the session go on with a new stream, from the frame that its client has."""
+        self.sink = sink
+        self.encoding = message.encoding
+        self.last_heard = now
+        self.resumption = Resumption(message.last_frame_index, now)
 
     def acknowledge(self, segment_index: int) -> None:
         """Take in that the client has these segments; raises `SessionError` for a later one."""
@@ -161,6 +185,16 @@ class LiveSession:
         mouse = np.concatenate([actions.mouse for actions in taken])
         whole = Actions(_padded(keyboard, wanted), _padded(mouse, wanted))
         return Assignment(whole, len(keyboard), arrived_at)
+
+    def queued_actions(self) -> Actions | None:
+        """Return all actions that wait for their frames, None when there are none."""
+        if not self.pending:
+            return None
+        waiting = [queued.actions for queued in self.pending]
+        return Actions(
+            np.concatenate([actions.keyboard for actions in waiting]),
+            np.concatenate([actions.mouse for actions in waiting]),
+        )
 
     def rewind(self, state: WorldState, num_segments: int, now: float) -> None:
         """Go back to after a number of segments; the frames after them will be made again.

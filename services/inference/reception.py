@@ -6,6 +6,7 @@ what the device does.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from services import contract
@@ -13,9 +14,10 @@ from services.contract import ErrorCode, SessionError
 from services.inference.codec import encodings_for
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import StartWorld, WorldRelease
-from services.inference.live_session import LiveSession, Resumption
+from services.inference.live_session import LiveSession
 from services.inference.request import Request
 from services.inference.response import ResponseSink
+from services.inference.retrieval import Retrieval
 from services.inference.session_record import SessionRecord
 from services.inference.sessions import Sessions
 
@@ -28,6 +30,7 @@ class Reception:
         release: WorldRelease,
         config: EngineConfig,
         sessions: Sessions,
+        retrieval: Retrieval,
         *,
         release_digest: str,
         clock: Callable[[], float],
@@ -36,6 +39,7 @@ class Reception:
         self._release = release
         self._config = config
         self._sessions = sessions
+        self._retrieval = retrieval
         self._digest = release_digest
         self._clock = clock
 
@@ -57,8 +61,8 @@ class Reception:
                 self._resume(message, sink)
                 return None
             case contract.SessionSnapshot():
-                sentence = "this server has no session store, so that no snapshot can be kept"
-                raise SessionError(ErrorCode.WRONG_STATE, sentence)
+                self._snapshot(message, sink)
+                return None
             case contract.ActionsMessage():
                 return self._append(message, request)
             case contract.FramesReceived() | contract.SessionStop():
@@ -102,6 +106,7 @@ class Reception:
             enable_memory=message.enable_memory,
             pitch_radians=world.pitch_radians if image is None else 0.0,
             is_resumable=message.is_resumable,
+            opened_at_ms=time.time_ns() // 1_000_000,
         )
         now = self._clock()
         session = LiveSession(
@@ -124,14 +129,11 @@ class Reception:
         else:
             session = self._sessions.parking.get(message.session_id)
             if session is None:
-                sentence = f"session {message.session_id} is not here to be resumed"
-                raise SessionError(ErrorCode.UNKNOWN_SESSION, sentence)
+                self._retrieval.fetch(message, sink)
+                return
             self._sessions.add(session)
             self._sessions.parking.take(message.session_id)
-        session.sink = sink
-        session.encoding = message.encoding
-        session.last_heard = self._clock()
-        session.resumption = Resumption(message.last_frame_index, self._clock())
+        session.go_on(message, sink, self._clock())
 
     def _take_over(self, session: LiveSession) -> None:
         if not session.record.is_resumable:
@@ -156,6 +158,14 @@ class Reception:
             num_actions=len(actions),
             num_queued_actions=session.num_queued,
         )
+
+    def _snapshot(self, message: contract.SessionSnapshot, sink: ResponseSink) -> None:
+        session = self._session(message.session_id)
+        if not self._retrieval.is_possible:
+            sentence = "this server has no session store, so that no snapshot can be kept"
+            raise SessionError(ErrorCode.WRONG_STATE, sentence)
+        session.needs_saving = True
+        session.snapshot_sinks.append(sink)
 
     def _pause(self, message: contract.SessionPause) -> None:
         session = self._session(message.session_id)
@@ -187,17 +197,17 @@ class Reception:
         self, message: contract.FramesReceived | contract.SessionStop
     ) -> None:
         """Forget a parked session whose client wants no more of it."""
-        parking = self._sessions.parking
-        session = parking.get(message.session_id)
+        session = self._sessions.parking.get(message.session_id)
         if session is None:
             return
         if isinstance(message, contract.FramesReceived):
-            if session.is_finished() and message.segment_index == session.num_segments - 1:
-                parking.take(message.session_id)
+            has_all = message.segment_index == session.num_segments - 1
+            if has_all and session.is_finished():
+                self._sessions.end_parked(message.session_id)
         elif message.finish_queue:
             session.is_finishing = True
         else:
-            parking.take(message.session_id)
+            self._sessions.end_parked(message.session_id)
 
     def _session(self, session_id: str) -> LiveSession:
         session = self._sessions.get(session_id)

@@ -26,6 +26,7 @@ RELEASE_PARAMETER = "release_folder"
 DIGEST_PARAMETER = "release_digest"
 ENGINE_PARAMETER = "engine"
 THREADS_PARAMETER = "num_threads"
+STORE_PARAMETER = "session_store"
 _RELEASE_LINK = "1/release"
 
 
@@ -37,6 +38,11 @@ class RepositoryConfig(Config):
     )
     # More threads than free cores make a small model several times slower.
     num_threads: int = Field(1, ge=1, description="torch threads of the model's process")
+    session_store: str = Field(
+        "",
+        description="where resumable sessions are kept: a folder or s3://bucket/prefix; by default "
+        "$WORLDLOOM_SESSION_STORE, and in memory alone where that is not set",
+    )
     engine: EngineConfig = Field(EngineConfig(), description="limits of the engine")
 
 
@@ -78,6 +84,7 @@ def render_config(config: RepositoryConfig, *, digest: str = "") -> str:
         RELEASE_PARAMETER: _RELEASE_LINK,
         DIGEST_PARAMETER: digest,
         THREADS_PARAMETER: str(config.num_threads),
+        STORE_PARAMETER: config.session_store,
         ENGINE_PARAMETER: json.dumps(config.engine.model_dump(mode="json")),
     }
     lines = [

@@ -21,3 +21,6 @@ class SessionRecord(BaseModel):
     enable_memory: bool
     pitch_radians: float = Field(description="how far up the start image looks, radians")
     is_resumable: bool
+    opened_at_ms: int = Field(
+        ge=0, lt=10**13, description="when it was opened, milliseconds since 1970"
+    )

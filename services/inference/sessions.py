@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from services import contract
 from services.contract import ErrorCode, SessionError
@@ -18,22 +19,45 @@ from services.inference.generator import SegmentGenerator
 from services.inference.live_session import LiveSession
 from services.inference.outbox import Delivery, Outbox
 from services.inference.parking import Parking
+from services.inference.response import ResponseSink
 from worldloom.log import log_event
 
 logger = logging.getLogger(__name__)
 
 
+# Sessions that ended so are over for good; what was stored of them goes.
+_OVER: frozenset[contract.EndReason] = frozenset({"finished", "stopped", "too_long"})
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """A session that is being fetched from the store, and the stream that waits for it."""
+
+    message: contract.SessionResume
+    sink: ResponseSink
+    asked_at: float
+
+
 class Sessions:
     """The sessions of one engine."""
 
-    def __init__(self, config: EngineConfig, outbox: Outbox, clock: Callable[[], float]) -> None:
-        """Begin with none."""
+    def __init__(
+        self,
+        config: EngineConfig,
+        outbox: Outbox,
+        *,
+        clock: Callable[[], float],
+        forget: Callable[[str], None],
+    ) -> None:
+        """Begin with none; `forget` deletes what was stored of a session."""
         self.changed = threading.Condition()
         self.is_stopping = False
         self.parking = Parking(config)
         self._config = config
         self._outbox = outbox
+        self.arriving: dict[str, Arrival] = {}
         self._clock = clock
+        self._forget = forget
         self._live: dict[str, LiveSession] = {}
         self._retired: list[SegmentGenerator] = []
 
@@ -43,14 +67,20 @@ class Sessions:
         return list(self._live.values())
 
     @property
+    def known(self) -> list[LiveSession]:
+        """Sessions that have a stream and those that are parked."""
+        return [*self._live.values(), *self.parking]
+
+    @property
     def num_slots_used(self) -> int:
         """Slots in use."""
-        return sum(session.has_slot for session in self._live.values())
+        held = sum(session.has_slot for session in self._live.values())
+        return held + len(self.arriving)
 
     @property
     def num_waiting(self) -> int:
         """Sessions that wait in host memory, parked or in a long pause."""
-        return len(self.parking) + len(self._live) - self.num_slots_used
+        return len(self.parking) + sum(not session.has_slot for session in self._live.values())
 
     def get(self, session_id: str) -> LiveSession | None:
         """Return the session of an id that has a stream, if there is one."""
@@ -75,10 +105,18 @@ class Sessions:
             raise SessionError(ErrorCode.NO_FREE_SLOT, sentence)
 
     def end(self, session: LiveSession, reason: contract.EndReason) -> None:
-        """End a session for good."""
+        """End a session that will not be resumed here."""
         del self._live[session.session_id]
         self.retire(session)
+        self._refuse_snapshots(session)
         self.close_stream(session, reason)
+        if session.record.is_resumable and reason in _OVER:
+            self._forget(session.session_id)
+
+    def end_parked(self, session_id: str) -> None:
+        """Forget a parked session that nobody will resume, and what was stored of it."""
+        self.parking.take(session_id)
+        self._forget(session_id)
 
     def park(self, session: LiveSession, reason: contract.EndReason) -> None:
         """Let a session, whose state was taken, wait without a stream until it is resumed."""
@@ -118,3 +156,11 @@ class Sessions:
         """Return the generators that are to be closed; the caller closes them."""
         retired, self._retired = self._retired, []
         return retired
+
+    def _refuse_snapshots(self, session: LiveSession) -> None:
+        sentence = f"session {session.session_id} ended before its state was taken"
+        error = SessionError(ErrorCode.WRONG_STATE, sentence)
+        event = contract.ErrorEvent.of(error, session.session_id)
+        for sink in session.snapshot_sinks:
+            self._outbox.post(Delivery(sink, event, is_last=True))
+        session.snapshot_sinks = []

@@ -25,12 +25,14 @@ from services.inference.repository import (
     ENGINE_PARAMETER,
     RELEASE_PARAMETER,
     RELEASE_VARIABLE,
+    STORE_PARAMETER,
     THREADS_PARAMETER,
     release_folder,
     verified_digest,
 )
 from services.inference.request import Request
 from services.inference.response import Response
+from services.inference.session_store import STORE_VARIABLE, open_session_store
 from worldloom.config import load_config
 from worldloom.errors import ServingError
 from worldloom.log import configure_logging, log_event
@@ -127,9 +129,11 @@ class TritonModel:
         digest = verified_digest(folder, parameters[DIGEST_PARAMETER])
         release = self.open_release(folder, int(parameters[THREADS_PARAMETER]))
         config = load_config(EngineConfig, parameters[ENGINE_PARAMETER], where="engine")
-        self._engine = Engine(release, config, release_digest=digest)
+        address = parameters[STORE_PARAMETER] or os.environ.get(STORE_VARIABLE, "")
+        store = open_session_store(address) if address else None
+        self._engine = Engine(release, config, release_digest=digest, store=store)
         self._engine.start()
-        log_event(logger, "model_ready", release=digest)
+        log_event(logger, "model_ready", release=digest, session_store=address)
 
 
 def _text_tensor(name: str, values: tuple[bytes, ...]) -> pb_utils.Tensor:

@@ -107,20 +107,28 @@ class Bench:
 
     def run(self) -> int:
         num_steps = 0
-        while self.engine.step():
+        while True:
+            while self.engine.step():
+                num_steps += 1
+            self.engine.deliver_pending()
+            if not self.engine.step():
+                return num_steps
             num_steps += 1
-        self.engine.deliver_pending()
-        return num_steps
 
 
 @pytest.fixture
 def make_bench() -> Callable[..., Bench]:
     """Return the maker of benches: a release (a small fake one by default) and limits."""
 
-    def make(release: object = None, **limits: object) -> Bench:
+    def make(
+        release: object = None, store: object = None, digest: str = "", **limits: object
+    ) -> Bench:
         clock = Clock()
         config = EngineConfig(**limits)
-        return Bench(clock, Engine(release or FakeRelease(8, 8), config, clock=clock))
+        engine = Engine(
+            release or FakeRelease(8, 8), config, release_digest=digest, store=store, clock=clock
+        )
+        return Bench(clock, engine)
 
     return make
 

@@ -15,7 +15,7 @@ from services.inference.world_state import WorldState
 def session(name: str, num_bytes: int = 0) -> LiveSession:
     record = SessionRecord(
         session_id=name, release="", world="", prompt="", seed=0, enable_memory=True,
-        pitch_radians=0.0, is_resumable=True,
+        pitch_radians=0.0, is_resumable=True, opened_at_ms=0,
     )  # fmt: skip
     return LiveSession(
         record=record,

@@ -7,6 +7,7 @@ or slots.
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -24,6 +25,11 @@ from services.gateway.link import Received, Tensors
 from worldloom.config import Config
 
 
+_STAMP = struct.Struct("<d")
+
+_STAMP = struct.Struct("<d")  # behind a JPEG's end, where decoders do not look
+
+
 class FakeEngineConfig(Config):
     """What the fake engine pretends to be."""
 
@@ -34,6 +40,14 @@ class FakeEngineConfig(Config):
     frames_per_second: float = Field(30.0, gt=0, description="pace at which players see frames")
     segment_seconds: float = Field(0.02, ge=0, description="time that making a segment takes")
     frame_bytes: int = Field(0, ge=0, description="least size of a JPEG, filled up with comments")
+    is_stamped: bool = Field(
+        False, description="whether a frame ends with the monotonic clock as it was made, float64"
+    )
+    is_stamped: bool = Field(
+        False,
+        description="end each JPEG with the time at which it was made: a double, little-endian, "
+        "seconds of this machine's monotonic clock",
+    )
     num_slots: int = Field(64, ge=0, description="sessions that may be open at once")
     num_parked: int = Field(256, ge=0, description="parked sessions that are kept in memory")
     max_queued_actions: int = Field(4096, ge=1, description="actions that may wait, in frames")
@@ -263,6 +277,9 @@ class FakeSession:
             keys, turn, waited_since = self._actions.popleft()
             state.place = state.place.moved(keys, turn)
             jpegs.append(state.camera.jpeg(state.place))
+        if self._config.is_stamped:
+            stamp = _STAMP.pack(time.monotonic())
+            jpegs = [jpeg + stamp for jpeg in jpegs]
         segment_index = state.num_segments
         state.num_frames += num_frames
         state.num_segments += 1
@@ -271,6 +288,9 @@ class FakeSession:
         if every and state.num_segments % every == 0:
             self._engine.on_durable(self)
             self._durable_frame_index = state.num_frames
+        if self._config.is_stamped:
+            stamp = _STAMP.pack(time.monotonic())
+            jpegs = [jpeg + stamp for jpeg in jpegs]
         self._post_segment(segment_index, first, jpegs, time.monotonic() - waited_since)
 
     def _post_segment(

@@ -24,7 +24,6 @@ from services.gateway.fake_frames import PatternCamera, Place
 from services.gateway.link import Received, Tensors
 from worldloom.config import Config
 
-
 _STAMP = struct.Struct("<d")
 
 _STAMP = struct.Struct("<d")  # behind a JPEG's end, where decoders do not look

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +17,13 @@ from components.code_digest import code_files
 ROOT = Path(__file__).parents[2]
 IMAGES = sorted((ROOT / "infra" / "images").glob("*.Dockerfile"))
 REQUIREMENTS = ROOT / "requirements"
-DISTRIBUTIONS = {"cv2": "opencv-python-headless"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "grpc": "grpcio",
+    "jwt": "pyjwt",
+    "opentelemetry": "opentelemetry-sdk",
+    "prometheus_client": "prometheus-client",
+}
 TRITONS_OWN = {"triton_python_backend_utils"}
 
 Instruction = tuple[str, str]
@@ -39,7 +47,7 @@ def values(image: list[Instruction], name: str) -> list[str]:
 
 
 def test_there_is_an_image_for_each_kind_of_pod() -> None:
-    assert [path.stem for path in IMAGES] == ["inference", "mlflow", "step"]
+    assert [path.stem for path in IMAGES] == ["gateway", "inference", "mlflow", "step"]
 
 
 def test_bases_are_arguments_without_defaults(image) -> None:
@@ -80,7 +88,7 @@ def test_what_is_copied_is_in_the_builds_context(image) -> None:
         for source in sources:
             if not source.startswith(("--from=", "/")):
                 kept = re.sub(r"[a-z]+\.txt$", "*.txt", source)
-                assert kept in allowed, source
+                assert allowed & {kept, *map(str, Path(source).parents)}, source
 
 
 def test_packages_are_installed_by_hash(image) -> None:
@@ -103,7 +111,7 @@ def pins(name: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["inference.txt", "mlflow.txt", "steps.txt"])
+@pytest.mark.parametrize("name", ["gateway.txt", "inference.txt", "mlflow.txt", "steps.txt"])
 def test_images_hold_the_versions_that_are_tested_here(name: str) -> None:
     lock = pins("lock.txt")
     differing = {
@@ -136,4 +144,62 @@ def third_party_imports(entry: str) -> set[str]:
 def test_the_inference_image_holds_what_its_programs_import(entry: str) -> None:
     listed = pins("inference.txt")
     for name in third_party_imports(entry) - TRITONS_OWN:
+        assert DISTRIBUTIONS.get(name, name) in listed
+
+
+GATEWAY_MODULES = [
+    f"services.gateway.{path.stem}"
+    for path in sorted((ROOT / "services" / "gateway").glob("*.py"))
+    if path.stem not in {"__init__", "__main__"}
+]
+IMPORT_THEM = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*sorted(sys.modules))
+"""
+
+
+@pytest.fixture(scope="module")
+def gateways_sources(tmp_path_factory) -> Path:
+    """Return a folder with what the gateway's image copies of this repository, and nothing else."""
+    folder: Path = tmp_path_factory.mktemp("image")
+    for copy in values(instructions(ROOT / "infra" / "images" / "gateway.Dockerfile"), "COPY"):
+        *sources, target = shlex.split(copy)
+        if sources[0].startswith(("--from=", "requirements/")):
+            continue
+        for source in sources:
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, folder / target)
+            else:
+                (folder / target).mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / source, folder / target)
+    return folder
+
+
+def test_the_gateways_image_holds_all_of_ours_that_it_imports_and_no_torch(
+    gateways_sources: Path,
+) -> None:
+    # Isolated (-I): neither this repository nor what the tests' path names can be imported.
+    script = f"import sys; sys.path.insert(0, {str(gateways_sources)!r}){IMPORT_THEM}"
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", script, *GATEWAY_MODULES],
+        cwd=gateways_sources,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    loaded = set(found.stdout.split())
+    assert not loaded & {"torch", "mlflow", "ray", "kfp", "pytriton", "services.inference"}
+    ours = {name for name in loaded if name.partition(".")[0] == "worldloom"}
+    copied = {path.stem for path in (gateways_sources / "worldloom").glob("*.py")}
+    assert ours == {"worldloom", *(f"worldloom.{stem}" for stem in copied - {"__init__"})}
+
+
+@pytest.mark.parametrize("entry", GATEWAY_MODULES)
+def test_the_gateways_image_holds_the_packages_that_it_imports(entry: str) -> None:
+    listed = pins("gateway.txt")
+    for name in third_party_imports(entry):
         assert DISTRIBUTIONS.get(name, name) in listed

@@ -17,6 +17,7 @@ import { Walk } from "./walk.js";
 import { WalkView } from "./walk_view.js";
 
 const FIGURES_MS = 250;
+const UNNOTICED_MS = 600; // what is mended within this is not worth a word over the picture
 const KEY_ITEM = "worldloom api key"; // in sessionStorage: gone with the tab
 const CRISP_ITEM = "worldloom crisp";
 
@@ -29,19 +30,28 @@ let current = null; // the walk under way: choice, session, walk, input, recorde
 // -- what is served
 
 async function loadWorlds() {
+  const again = { label: "Try again", onClick: loadWorlds };
+  let answer;
   try {
-    served = await fetchWorlds(location.href);
+    answer = await fetchWorlds(location.href);
   } catch (error) {
-    chooser.say(sentenceOf(error), { label: "Try again", onClick: loadWorlds });
+    chooser.say(sentenceOf(error), again);
     return;
   }
-  const name = served.model_version ? `Model ${served.model_version}` : "Model";
-  const size = served.width ? `${served.width} \u00d7 ${served.height}` : "";
-  byId("served").textContent = [served.is_fake ? "Fake engine" : name, size]
-    .filter(Boolean)
-    .join(" \u00b7 ");
+  const [release] = answer.releases; // the one that most new walks get
+  if (!release) {
+    chooser.say(sentenceOf({ code: "no_backend" }), again);
+    return;
+  }
+  served = release;
+  byId("served").textContent = servedWords(answer.is_fake, release);
   chooser.say("");
   chooser.show(served.worlds, parseHash(location.hash));
+}
+
+function servedWords(isFake, { model_version: version, width, height }) {
+  const name = isFake ? "Fake engine, no model" : version ? `Model ${version}` : "Model";
+  return `${name} \u00b7 ${width} \u00d7 ${height}`;
 }
 
 function sentenceOf(error) {
@@ -103,7 +113,7 @@ async function begin(choice) {
   const walk = new Walk({
     session,
     controls,
-    onShow: (picture, frame, action) => show(picture, action),
+    onShow: show,
     onRest: (isResting) => view.toast(isResting ? "Standing still until you move." : "Walking on."),
   });
   current = { choice, session, walk, controls, input, recorder: null, recordedSince: 0 };
@@ -122,13 +132,16 @@ function listen(session) {
     const [title, words] = queueWords(queued);
     veilWaiting(title, words, [{ label: "Leave the queue", onClick: leave }]);
   });
-  on("reconnecting", ({ attempt }) => {
-    const words = "Your walk is kept where you stand.";
-    const tries = attempt > 1 ? ` Try number ${attempt}.` : "";
-    veilWaiting("Reconnecting", words + tries, [{ label: "Leave", onClick: leave }]);
+  on("reconnecting", (retry) => {
+    current.retry = retry;
+    if (retry.attempt === 1) setTimeout(() => showReconnecting(session), UNNOTICED_MS);
+    else showReconnecting(session);
   });
   on("notice", (notice) => view.toast(noticeWords(notice)));
-  on("error", (error) => view.toast(sentenceOf(error)));
+  on("error", (error) => {
+    view.toast(sentenceOf(error));
+    if (session.state === "active") current.walk.go(); // a pause that was refused
+  });
   on("ended", (ending) => showEnding(ending));
 }
 
@@ -147,6 +160,14 @@ function changeState(state, before) {
   } else if (state === "opening" && before === "queued") {
     veilWaiting("Opening the world", "A place came free.");
   }
+}
+
+function showReconnecting(session) {
+  const isAway = session.state === "dropped" || session.state === "resuming";
+  if (current?.session !== session || !isAway) return;
+  const tries = current.retry.attempt > 1 ? ` Try number ${current.retry.attempt}.` : "";
+  const words = `Your walk is kept where you stand.${tries}`;
+  veilWaiting("Reconnecting", words, [{ label: "Leave", onClick: leave }]);
 }
 
 function veilWaiting(title, words, actions = []) {
@@ -169,8 +190,8 @@ function showEnding({ error, reason }) {
   });
 }
 
-function show(picture, action) {
-  view.paint(picture);
+function show(picture, { frameIndex }, action) {
+  view.paint(picture, frameIndex);
   current.recorder?.add(view.screen);
   if (action === null) return;
   const { keyboard, mouse } = action;
@@ -321,7 +342,7 @@ byId("whole").hidden = !document.fullscreenEnabled;
 document.addEventListener("fullscreenchange", () =>
   byId("whole").setAttribute("aria-pressed", String(document.fullscreenElement !== null)),
 );
-view.stage.addEventListener("keydown", (event) => {
+byId("walk").addEventListener("keydown", (event) => {
   if (event.code === "KeyP" && !event.repeat && !event.ctrlKey && !event.metaKey) togglePause();
 });
 addEventListener("hashchange", () => {

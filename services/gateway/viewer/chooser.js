@@ -8,6 +8,7 @@ import { readPicture } from "./own_picture.js";
 import { SessionError } from "./protocol.js";
 import { CODE_SENTENCES } from "./sentences.js";
 import { newSeed, parseSeed } from "./share.js";
+import { weave } from "./weave.js";
 
 const OWN = "own picture"; // value of the card for a picture of one's own
 const PLUS = "M12 6v12M6 12h12";
@@ -19,6 +20,7 @@ export class Chooser {
   #prompt = document.getElementById("prompt");
   #fault = document.getElementById("seed-fault");
   #banner = document.getElementById("banner");
+  #preview = document.getElementById("preview").getContext("2d");
   #known = [];
   #own = null;
   #ownCard = null;
@@ -41,7 +43,7 @@ export class Chooser {
       event.preventDefault();
       this.#takeFile(event.dataTransfer.files[0]);
     });
-    this.#form.addEventListener("change", () => this.#showPlaceholder());
+    this.#form.addEventListener("change", () => this.#showChosen());
   }
 
   /** Show the worlds that are served, the chosen one marked. */
@@ -57,7 +59,7 @@ export class Chooser {
     for (const input of this.#inputs()) input.checked = input.value === chosen;
     if (wanted.seed !== undefined && wanted.seed !== null) this.#seed.value = String(wanted.seed);
     if (wanted.prompt) this.#prompt.value = wanted.prompt;
-    this.#showPlaceholder();
+    this.#showChosen();
   }
 
   /** Say something that went wrong, with a way on; an empty sentence takes it back. */
@@ -93,7 +95,7 @@ export class Chooser {
     const prompt = this.#prompt.value.trim() || undefined;
     if (chosen !== OWN) {
       const { name, image } = this.#known.find((world) => world.name === chosen);
-      return { world: name, title: name, seed, prompt, picture: image };
+      return { world: name, title: name, seed, prompt, picture: image ?? null };
     }
     if (!this.#own) {
       this.say("Drop a picture on the page, or choose one, to begin in it.");
@@ -111,10 +113,16 @@ export class Chooser {
     return seed;
   }
 
-  #showPlaceholder() {
+  async #showChosen() {
     const chosen = this.#inputs().find((input) => input.checked)?.value;
     const world = this.#known.find(({ name }) => name === chosen);
     this.#prompt.placeholder = world?.prompt ?? "What is to be seen here";
+    const picture = world ? await pictureOf(world) : this.#own?.canvas;
+    if (chosen !== this.#inputs().find((input) => input.checked)?.value) return;
+    const { canvas } = this.#preview;
+    canvas.width = picture?.width ?? 1; // which also clears it
+    canvas.height = picture?.height ?? 1;
+    if (picture) this.#preview.drawImage(picture, 0, 0);
   }
 
   #makeOwnCard() {
@@ -156,8 +164,17 @@ export class Chooser {
     this.#ownCard.querySelector(".picture").replaceChildren(this.#own.canvas);
     this.#ownCard.querySelector(".about").textContent = file.name;
     this.#ownCard.querySelector('input[type="radio"]').checked = true;
-    this.#showPlaceholder();
+    this.#showChosen();
   }
+}
+
+/** The picture of a world, or its cloth where the gateway has none. */
+async function pictureOf({ name, image }) {
+  if (!image) return weave(name);
+  const picture = new Image();
+  picture.src = image;
+  await picture.decode();
+  return picture;
 }
 
 function makeCard({ name, title = name, prompt, image }) {
@@ -174,6 +191,8 @@ function makeCard({ name, title = name, prompt, image }) {
     img.src = image;
     img.alt = "";
     picture.append(img);
+  } else if (name !== OWN) {
+    picture.append(weave(name));
   }
   const caption = document.createElement("span");
   caption.className = "name";

@@ -157,6 +157,21 @@ export class Session {
 export interface World {
   name: string;
   prompt: string;
+  /** Address of its start image, where the gateway knows one. */
+  image?: string | null;
+}
+
+export interface Release {
+  release: string;
+  model_version: string;
+  /** Its weight among new sessions. */
+  share: number;
+  height: number;
+  width: number;
+  frames_per_segment: number;
+  frames_per_second: number;
+  encodings: Encoding[];
+  worlds: World[];
 }
 
 /** For servers and local use: a product's page gets its token from the product's own server. */
@@ -169,4 +184,4 @@ export function fetchToken(
 export function fetchWorlds(
   baseUrl: string | URL,
   fetcher?: typeof fetch,
-): Promise<{ worlds: World[] } & Record<string, unknown>>;
+): Promise<{ is_fake: boolean; releases: Release[] }>;

@@ -15,7 +15,7 @@ export async function fetchToken(baseUrl, apiKey = null, fetcher = fetch) {
   return body.token;
 }
 
-/** Return the worlds of the release that is served, and what else the gateway tells of it. */
+/** Return the releases that are served, the one that most new sessions get first. */
 export async function fetchWorlds(baseUrl, fetcher = fetch) {
   return ask(fetcher, new URL(WORLDS_PATH, baseUrl), {});
 }

@@ -60,7 +60,7 @@ export class Loom {
       thread(x, 1.5 + effort * (middle - 4), colours.color, 2);
     });
     context.globalAlpha = 1;
-    const accent = colours.getPropertyValue("--accent");
+    const accent = colours.getPropertyValue("--thread");
     for (let index = 1; index <= numBuffered; index += 1) {
       thread(needle + SPACING * index, middle * 0.45, accent, 2.5);
     }

@@ -86,17 +86,17 @@ export class Playout {
     return shown;
   }
 
+  /** Leave out what waits, which nobody would miss, and go on with what comes next. */
+  jump() {
+    for (const frame of this.#frames) frame.close?.();
+    this.#frames = [];
+    this.hold();
+  }
+
   /** Stand still without a stall, as in a pause; what is buffered waits. */
   hold() {
     this.#nextDue = null;
     this.#stalledSince = null;
-  }
-
-  /** Close and forget what waits. */
-  clear() {
-    for (const frame of this.#frames) frame.close?.();
-    this.#frames = [];
-    this.hold();
   }
 
   #start(now) {

@@ -116,11 +116,19 @@ export class Walk {
     this.#watchRest(now);
     if (this.#isResting) return;
     const { frames_per_segment: numFrames, max_unacknowledged_segments: maxSegments } = this.#ready;
-    const numAhead = this.#playout.numBuffered + this.#decoder.numPending + this.numAsked;
+    // Frames in which nothing moves are missed by nobody: the first step need not wait for them.
+    const isFirstStep = this.#controls.changedAt !== null && this.#isStillAhead();
+    const numPlayed = this.#playout.numBuffered + this.#decoder.numPending + this.numAsked;
+    const numAhead = isFirstStep ? 0 : numPlayed;
     if (!this.#pacer.isTime(numAhead, this.numAsked, maxSegments)) return;
     const rows = this.#controls.sample(numFrames, this.#ready.frames_per_second);
     const first = this.#session.act(rows.keyboard, rows.mouse);
-    this.#marks.push({ ...rows, frameIndex: first + 1, askedAt: now });
+    const isStill = rows.startedAt === null && isStillRows(rows);
+    this.#marks.push({ ...rows, isStill, isFirstStep, frameIndex: first + 1, askedAt: now });
+  }
+
+  #isStillAhead() {
+    return [this.#shown, ...this.#marks].every((mark) => mark === null || mark.isStill);
   }
 
   #watchRest(now) {
@@ -150,6 +158,7 @@ export class Walk {
       if (mark.frameIndex > frame.frameIndex || mark.askedAt === null) continue;
       this.#pacer.learn(now - mark.askedAt);
       mark.askedAt = null;
+      if (mark.isFirstStep) this.#playout.jump();
     }
     this.#playout.push({ frame, picture, close: () => picture.close() });
   }
@@ -175,6 +184,10 @@ export class Walk {
       this.#session.fail(error);
     }
   }
+}
+
+function isStillRows({ keyboard, mouse }) {
+  return [...keyboard, ...mouse].every((row) => row.every((value) => value === 0));
 }
 
 function newDecoder(handlers) {

@@ -37,9 +37,10 @@ export class WalkView {
     if (picture) this.#showStart(picture);
   }
 
-  /** Draw a picture of the world. */
-  paint(picture) {
+  /** Draw a picture of the world; its number stands on the canvas, for tests and the curious. */
+  paint(picture, frameIndex = 0) {
     const { width, height } = picture;
+    this.screen.dataset.frame = frameIndex;
     if (this.screen.width !== width || this.screen.height !== height) {
       Object.assign(this.screen, { width, height });
     }
@@ -87,11 +88,13 @@ export class WalkView {
 
   unveil() {
     if (this.#veil.hidden) return;
-    const hadFocus = this.#veil.contains(document.activeElement);
+    const focused = document.activeElement;
+    const isFree = focused === document.body || focused === byId("walk-title");
+    const hadFocus = isFree || this.#veil.contains(focused);
     this.#veil.hidden = true;
     this.#frame.classList.remove("is-veiled", "is-away");
     byId("veil-title").textContent = "";
-    if (hadFocus || document.activeElement === document.body) this.stage.focus();
+    if (hadFocus) this.stage.focus({ preventScroll: true });
   }
 
   /** Show live figures: pairs of a name and a value. */

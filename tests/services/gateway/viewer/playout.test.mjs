@@ -108,12 +108,16 @@ test("a pause keeps what waits and counts no stall", () => {
   assert.equal(playout.figures.numStalls, 0);
 });
 
-test("clearing closes everything", () => {
+test("a jump closes what waits and goes on with what comes next, without a stall", () => {
   const playout = new Playout(options);
   const pictures = fill(playout, 0, 8);
-  playout.clear();
-  assert.ok(pictures.every(({ isClosed }) => isClosed));
+  watch(playout, 0, 60);
+  playout.jump();
+  assert.ok(pictures.slice(2).every(({ isClosed }) => isClosed));
   assert.equal(playout.numBuffered, 0);
+  fill(playout, 8, 4);
+  assert.deepEqual(watch(playout, 70, 75), [[70, 8]]);
+  assert.deepEqual(playout.figures, { numShown: 3, numSkipped: 0, numStalls: 0, stalledSeconds: 0 });
 });
 
 test("frames a second are those of the last second", () => {

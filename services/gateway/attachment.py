@@ -182,7 +182,8 @@ class Attachment:
         tensors = await tensors_for(backend.description)
         self._stream = await backend.link.open(message, tensors)
         try:
-            received = await asyncio.wait_for(self._stream.receive(), self._ready_seconds)
+            async with asyncio.timeout(self._ready_seconds):
+                received = await self._stream.receive()
         except TimeoutError as error:
             sentence = f"{backend.address} was not ready within {self._ready_seconds:g} s"
             raise SessionError(ErrorCode.TIMEOUT, sentence) from error

@@ -47,6 +47,7 @@ class Backend:
         self.config = config
         self.link = link
         self.description: contract.Description | None = None
+        self.images: dict[str, str] = {}  # of its worlds, base64 of JPEG
         self.is_up = False
         self.is_draining = False
         self.num_sessions = 0  # of this gateway
@@ -112,7 +113,8 @@ class Backend:
             on_change()
             interval = seconds if is_answered else min(interval * 1.5, _MAX_BACKOFF_SECONDS)
             try:
-                await asyncio.wait_for(self._ask_soon.wait(), interval)
+                async with asyncio.timeout(interval):
+                    await self._ask_soon.wait()
                 await asyncio.sleep(min(_SOON_SECONDS, seconds))
             except TimeoutError:
                 continue
@@ -122,7 +124,7 @@ class Backend:
     async def _ask(self, seconds: float) -> bool:
         num_own = self.num_sessions
         try:
-            description = await self.link.describe(max(seconds, 1.0))
+            description = await self.link.describe(max(seconds, 1.0), with_images=not self.images)
         except SessionError as error:
             if self.is_up:
                 log_event(
@@ -133,6 +135,10 @@ class Backend:
             return False
         if not self.is_up:
             log_event(logger, "backend_up", address=self.address, release=description.release)
+        if not self.images:
+            self.images = {world.name: world.image for world in description.worlds}
+        elif description.release != self.digest:
+            self.images = {}  # another release came up here: asked for the next time
         self.description = description
         self.is_up = True
         # What was opened or closed while the answer was on its way is not counted twice.
@@ -186,7 +192,8 @@ class BackendPool:
     async def wait_for_change(self, seconds: float) -> None:
         """Return after the next change, or after so many seconds."""
         try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
         except TimeoutError:
             return
 

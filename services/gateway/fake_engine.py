@@ -9,6 +9,7 @@ the same bytes. It knows nothing of players.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from pydantic import BaseModel
 
 from services import contract
 from services.contract import ErrorCode, SessionError
-from services.gateway.fake_frames import PatternCamera, draw_pattern
+from services.gateway.fake_frames import PatternCamera, Place, draw_pattern
 from services.gateway.fake_session import FakeEngineConfig, FakeSession, FakeState
 from services.gateway.link import NO_TENSORS, Received, Tensors
 
@@ -92,10 +93,13 @@ class FakeEngine:
         """Slots in use."""
         return sum(not session.is_paused for session in self._sessions.values())
 
-    async def describe(self, timeout_seconds: float) -> contract.Description:
+    async def describe(
+        self, timeout_seconds: float, *, with_images: bool = False
+    ) -> contract.Description:
         """Return what the engine serves."""
         try:
-            await asyncio.wait_for(self.wait_while_frozen(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self.wait_while_frozen()
         except TimeoutError as error:
             raise SessionError(ErrorCode.TIMEOUT, "the fake engine is frozen") from error
         if self._is_dead:
@@ -105,7 +109,10 @@ class FakeEngine:
             height=self.config.height,
             width=self.config.width,
             frames_per_segment=self.config.frames_per_segment,
-            worlds=tuple(world.info for world in self._worlds.values()),
+            worlds=tuple(
+                world.info.model_copy(update={"image": _base64_of(world)} if with_images else {})
+                for world in self._worlds.values()
+            ),
             num_slots=self.config.num_slots,
             num_sessions=self.num_sessions,
             num_parked=len(self._parked),
@@ -277,6 +284,10 @@ class FakeEngine:
         expected = {0: self.config.height, 1: self.config.width, 2: 3}
         contract.require_shape(contract.IMAGE, image.shape, expected, rank=3)
         return PatternCamera(image.astype(np.uint8), self.config.frame_bytes)
+
+
+def _base64_of(world: _World) -> str:
+    return base64.b64encode(world.camera.jpeg(Place())).decode()
 
 
 def _broken() -> SessionError:

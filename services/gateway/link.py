@@ -61,7 +61,7 @@ class EngineStream(Protocol):
 class EngineLink(Protocol):
     """One engine, at one address."""
 
-    async def describe(self, timeout_seconds: float) -> Description:
+    async def describe(self, timeout_seconds: float, *, with_images: bool = False) -> Description:
         """Return what the engine serves and how full it is.
 
         Raises:

@@ -64,7 +64,8 @@ class Listener:
         """
         while True:
             try:
-                data = await asyncio.wait_for(self._socket.receive(), self._limits.open_seconds)
+                async with asyncio.timeout(self._limits.open_seconds):
+                    data = await self._socket.receive()
             except TimeoutError as error:
                 sentence = f"no message within {self._limits.open_seconds:g} s, expected open"
                 raise SessionError(ErrorCode.TIMEOUT, sentence) from error

@@ -74,7 +74,8 @@ async def require_allowed(moderator: Moderator, content: Content, seconds: float
     if content.prompt is None and content.image is None:
         return
     try:
-        refusal = await asyncio.wait_for(moderator.refusal_of(content), seconds)
+        async with asyncio.timeout(seconds):
+            refusal = await moderator.refusal_of(content)
     except Exception:
         # Whatever is wrong with the check, nobody has said that the content is allowed.
         logger.exception("moderation_failed")

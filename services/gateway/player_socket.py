@@ -52,6 +52,7 @@ class PlayerSocket:
             return
         text = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
         try:
-            await asyncio.wait_for(self._websocket.close(code, text), _CLOSE_SECONDS)
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._websocket.close(code, text)
         except (TimeoutError, WebSocketDisconnect, RuntimeError):
             return

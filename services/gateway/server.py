@@ -61,6 +61,10 @@ class GatewayServer(uvicorn.Server):
         """Serve until a signal; returns when everything is given back."""
         self.run(sockets=[self._listening])
 
+    async def serve_until_stopped(self) -> None:
+        """Serve in an event loop that runs already."""
+        await self.serve(sockets=[self._listening])
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain on the first signal; leave at once on the second."""
         del frame

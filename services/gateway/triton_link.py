@@ -89,12 +89,12 @@ class TritonLink:
         self._address = address
         self._channel = grpc.aio.insecure_channel(address, _OPTIONS)
 
-    async def describe(self, timeout_seconds: float) -> Description:
+    async def describe(self, timeout_seconds: float, *, with_images: bool = False) -> Description:
         """Return what the engine serves."""
         stream = TritonStream(self._address, self._channel)
         try:
             async with asyncio.timeout(timeout_seconds):
-                await stream.send(contract.Describe())
+                await stream.send(contract.Describe(with_images=with_images))
                 received = await stream.receive()
         except TimeoutError as error:
             sentence = f"the engine at {self._address} said nothing for {timeout_seconds:g} s"

@@ -24,8 +24,6 @@ from services.gateway.fake_frames import PatternCamera, Place
 from services.gateway.link import Received, Tensors
 from worldloom.config import Config
 
-_STAMP = struct.Struct("<d")
-
 _STAMP = struct.Struct("<d")  # behind a JPEG's end, where decoders do not look
 
 
@@ -39,9 +37,6 @@ class FakeEngineConfig(Config):
     frames_per_second: float = Field(30.0, gt=0, description="pace at which players see frames")
     segment_seconds: float = Field(0.02, ge=0, description="time that making a segment takes")
     frame_bytes: int = Field(0, ge=0, description="least size of a JPEG, filled up with comments")
-    is_stamped: bool = Field(
-        False, description="whether a frame ends with the monotonic clock as it was made, float64"
-    )
     is_stamped: bool = Field(
         False,
         description="end each JPEG with the time at which it was made: a double, little-endian, "
@@ -276,9 +271,6 @@ class FakeSession:
             keys, turn, waited_since = self._actions.popleft()
             state.place = state.place.moved(keys, turn)
             jpegs.append(state.camera.jpeg(state.place))
-        if self._config.is_stamped:
-            stamp = _STAMP.pack(time.monotonic())
-            jpegs = [jpeg + stamp for jpeg in jpegs]
         segment_index = state.num_segments
         state.num_frames += num_frames
         state.num_segments += 1

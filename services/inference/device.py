@@ -17,6 +17,7 @@ from services.inference.durability import Durability
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import Frames, SegmentGenerator, WorldRelease
 from services.inference.live_session import Assignment, LiveSession
+from services.inference.metrics import EngineMetrics
 from services.inference.outbox import Delivery, Outbox
 from services.inference.sessions import Sessions
 
@@ -34,6 +35,7 @@ class Device:
         outbox: Outbox,
         durability: Durability,
         *,
+        metrics: EngineMetrics,
         clock: Callable[[], float],
     ) -> None:
         """Work for these sessions."""
@@ -42,6 +44,8 @@ class Device:
         self._sessions = sessions
         self._outbox = outbox
         self._durability = durability
+        self._metrics = metrics
+        self._playout_seconds = release.frames_per_segment / config.playout_frames_per_second
         self._clock = clock
 
     def step(self) -> bool:
@@ -65,9 +69,8 @@ class Device:
     def most_urgent(self) -> LiveSession | None:
         """Return the session whose next frames are due first; the lock is held."""
         credits = self._config.max_unacknowledged_segments
-        playout = self._release.frames_per_segment / self._config.playout_frames_per_second
         ready = [session for session in self._sessions.live if session.has_work(credits)]
-        return min(ready, key=lambda session: session.deadline(playout), default=None)
+        return min(ready, key=lambda session: session.deadline(self._playout_seconds), default=None)
 
     def close_retired(self) -> None:
         """Close the generators of sessions that are over."""
@@ -104,7 +107,7 @@ class Device:
         with self._sessions.changed:
             self._give(session, generator)
             if is_new and self._sessions.is_live(session) and session.resumption is None:
-                self._post_ready(session)
+                self._post_ready(session, session.opened_at)
 
     def _resume(self, session: LiveSession) -> None:
         with self._sessions.changed:
@@ -127,11 +130,11 @@ class Device:
                 session.last_frame_index = resumption.last_frame_index
                 session.num_acknowledged = session.num_segments
                 session.playout_end = self._clock()
-                self._post_ready(session, is_resumed=True)
+                self._post_ready(session, resumption.asked_at, is_resumed=True)
 
     def _generate(self, session: LiveSession, generator: SegmentGenerator) -> None:
         with self._sessions.changed:
-            assignment = session.take()
+            assignment = session.take(self._playout_seconds)
         started_at = self._clock()
         frames = generator.generate_segment(assignment.actions)[: assignment.num_sent]
         with self._sessions.changed:
@@ -163,7 +166,9 @@ class Device:
         if not self._sessions.is_live(session):
             self._sessions.retire(session)
 
-    def _post_ready(self, session: LiveSession, *, is_resumed: bool = False) -> None:
+    def _post_ready(
+        self, session: LiveSession, asked_at: float, *, is_resumed: bool = False
+    ) -> None:
         event = contract.SessionReady(
             session_id=session.session_id,
             release=session.record.release,
@@ -184,7 +189,15 @@ class Device:
         )
         image = None if is_resumed or session.image is None else session.image[None]
         session.image = None
-        self._outbox.post(Delivery(session.sink, event, image, encoding=session.encoding))
+        self._outbox.post(
+            Delivery(
+                session.sink,
+                event,
+                image,
+                encoding=session.encoding,
+                after=lambda: self._count_ready(asked_at, is_resumed=is_resumed),
+            )
+        )
 
     def _post_segment(
         self, session: LiveSession, frames: Frames, assignment: Assignment, started_at: float
@@ -193,7 +206,7 @@ class Device:
         segment_index, first_frame = session.num_segments, session.num_frames + 1
         playout = len(frames) / self._config.playout_frames_per_second
         num_known = session.count_segment(len(frames))
-        session.made_at = now
+        session.made_at, session.slack_seconds = now, assignment.deadline - now
         session.playout_end = max(session.playout_end, now) + playout
         if num_known == len(frames) or session.resumption is not None:
             return
@@ -203,6 +216,7 @@ class Device:
             num_frames=len(frames) - num_known,
             segment_seconds=now - started_at,
             waited_seconds=started_at - assignment.arrived_at,
+            slack_seconds=session.slack_seconds,
             durable_frame_index=session.durable_frame_index,
         )
         self._outbox.post(
@@ -212,8 +226,21 @@ class Device:
                 frames[num_known:],
                 first_frame + num_known,
                 encoding=session.encoding,
+                after=lambda: self._count_sent(event, assignment),
             )
         )
+
+    def _count_ready(self, asked_at: float, *, is_resumed: bool) -> None:
+        begun = self._metrics.sessions_resumed if is_resumed else self._metrics.sessions_opened
+        begun.add(1)
+        self._metrics.first_frame_seconds.observe(self._clock() - asked_at)
+
+    def _count_sent(self, event: contract.FramesEvent, assignment: Assignment) -> None:
+        self._metrics.frames.add(event.num_frames)
+        self._metrics.segment_seconds.observe(event.segment_seconds)
+        self._metrics.action_to_frame_seconds.observe(self._clock() - assignment.arrived_at)
+        if event.slack_seconds < 0:
+            self._metrics.deadline_misses.add(1)
 
     def _fail(self, session: LiveSession, error: Exception) -> None:
         sentence = f"session {session.session_id} cannot go on: {error}"

@@ -17,12 +17,14 @@ from collections.abc import Callable
 
 from services import contract
 from services.contract import SessionError
+from services.inference.census import Census
 from services.inference.codec import Codec, encodings_for
 from services.inference.device import Device
 from services.inference.durability import Durability
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import WorldRelease
 from services.inference.keeper import Keeper
+from services.inference.metrics import EngineMetrics, MetricFactory, RecordedMetrics
 from services.inference.outbox import Delivery, Outbox
 from services.inference.reception import Reception
 from services.inference.request import Request
@@ -49,6 +51,7 @@ class Engine:
         *,
         release_digest: str = "",
         store: SessionStore | None = None,
+        metrics: MetricFactory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take a loaded release; nothing runs before `start`.
@@ -57,6 +60,7 @@ class Engine:
             release: what makes the frames.
             config: limits.
             release_digest: told to clients, and kept with what is stored.
+            metrics: makes the engine's metrics; without one they stay in memory.
             store: where resumable sessions are kept; without one they live in memory alone.
             clock: seconds that only grow.
         """
@@ -66,12 +70,17 @@ class Engine:
         self._release = release
         self._config = config
         self._clock = clock
+        measured = EngineMetrics(metrics or RecordedMetrics())
         self._codec = Codec(config)
         self._outbox = Outbox(self._codec, clock=clock)
         self._keeper = Keeper(
-            store, max_stored_seconds=config.max_stored_seconds, on_failure=lambda: None
+            store,
+            max_stored_seconds=config.max_stored_seconds,
+            on_failure=lambda: measured.store_failures.add(1),
         )
-        self._sessions = Sessions(config, self._outbox, clock=clock, forget=self._keeper.forget)
+        self._sessions = Sessions(
+            config, self._outbox, metrics=measured, clock=clock, forget=self._keeper.forget
+        )
         retrieval = Retrieval(
             self._sessions,
             self._keeper,
@@ -85,8 +94,15 @@ class Engine:
         )
         durability = Durability(config, self._sessions, self._keeper, self._outbox, clock=clock)
         self._device = Device(
-            release, config, self._sessions, self._outbox, durability, clock=clock
+            release,
+            config,
+            self._sessions,
+            self._outbox,
+            durability,
+            metrics=measured,
+            clock=clock,
         )
+        self._census = Census(config, self._sessions, measured, clock=clock)
         self._worker = threading.Thread(target=self._work, name="worldloom-device", daemon=True)
 
     @property
@@ -152,7 +168,9 @@ class Engine:
 
     def step(self) -> bool:
         """Do one piece of work on the device, the most urgent; False when there is none."""
-        return self._device.step()
+        has_worked = self._device.step()
+        self._census.take()
+        return has_worked
 
     def deliver_pending(self) -> None:
         """Store and send what waits, as the threads do that `start` starts."""
@@ -162,7 +180,7 @@ class Engine:
     def _work(self) -> None:
         sessions = self._sessions
         while not sessions.is_stopping:
-            if self._device.step():
+            if self.step():
                 continue
             with sessions.changed:
                 if self._device.most_urgent() is None and not sessions.is_stopping:

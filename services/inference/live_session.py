@@ -5,6 +5,7 @@ The engine holds its lock while it calls these methods. It does not know threads
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -37,11 +38,19 @@ class Resumption:
 
 @dataclass(frozen=True)
 class Assignment:
-    """The actions of the next segment, how many of them were sent, when the last of them came."""
+    """The actions of the next segment, and what was expected of it.
+
+    Attributes:
+        actions: as many as a segment has frames.
+        num_sent: how many of them the client sent; the rest fill the segment up.
+        arrived_at: when the last of those came.
+        deadline: when the segment's frames are due.
+    """
 
     actions: Actions
     num_sent: int
     arrived_at: float
+    deadline: float
 
 
 @dataclass(eq=False)
@@ -69,6 +78,7 @@ class LiveSession:
     num_acknowledged: int = 0
     last_frame_index: int = 0
     made_at: float = 0.0
+    slack_seconds: float = math.inf
     is_finishing: bool = False
     paused_at: float | None = None
     has_slot: bool = True
@@ -166,12 +176,12 @@ class LiveSession:
             return self.playout_end
         return complete_at + playout_seconds
 
-    def take(self) -> Assignment:
+    def take(self, playout_seconds: float) -> Assignment:
         """Take the actions of the next segment from the queue.
 
         Only the last segment of a finishing session is filled up, with actions that do nothing.
         """
-        arrived_at = self._complete_at()
+        arrived_at, deadline = self._complete_at(), self.deadline(playout_seconds)
         taken: list[Actions] = []
         wanted = self.frames_per_segment
         while wanted and self.pending:
@@ -184,7 +194,7 @@ class LiveSession:
         keyboard = np.concatenate([actions.keyboard for actions in taken])
         mouse = np.concatenate([actions.mouse for actions in taken])
         whole = Actions(_padded(keyboard, wanted), _padded(mouse, wanted))
-        return Assignment(whole, len(keyboard), arrived_at)
+        return Assignment(whole, len(keyboard), arrived_at, deadline)
 
     def queued_actions(self) -> Actions | None:
         """Return all actions that wait for their frames, None when there are none."""

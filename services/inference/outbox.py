@@ -21,12 +21,16 @@ logger = logging.getLogger(__name__)
 
 
 def _nothing() -> None:
-    """Do nothing once a delivery was sent."""
+    """Do nothing after a delivery."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """An event, the raw frames that go with it and where they go."""
+    """An event, the raw frames that go with it and where they go.
+
+    Attributes:
+        after: called on the sender's thread once the sink has taken or refused it.
+    """
 
     sink: ResponseSink
     event: Event
@@ -34,7 +38,7 @@ class Delivery:
     first_frame_index: int = 0
     encoding: Encoding = "jpeg"
     is_last: bool = False
-    on_sent: Callable[[], None] = _nothing
+    after: Callable[[], None] = _nothing
 
 
 class Outbox:
@@ -73,11 +77,11 @@ class Outbox:
         # One client's broken stream must not end the thread that serves the others.
         try:
             delivery.sink.send(self._response(delivery))
-            delivery.on_sent()
         except Exception:
             logger.exception("delivery_failed")
         if delivery.is_last:
             _close(delivery.sink)
+        delivery.after()
 
     def _run(self) -> None:
         while (delivery := self._queue.get()) is not None:

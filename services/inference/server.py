@@ -43,6 +43,12 @@ class ServerConfig(Config):
     """How the server process runs."""
 
     port: int | None = Field(None, ge=1, le=65535, description="gRPC port; a free one when absent")
+    http_port: int | None = Field(
+        None, ge=1, le=65535, description="port of plain KServe v2 calls; none when absent"
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="port of Prometheus metrics; none when absent"
+    )
     ready_timeout_seconds: float = Field(
         240.0, gt=0, description="time that loading and warming up may take, seconds"
     )
@@ -86,7 +92,9 @@ class InferenceServer:
         """
         wheel = triton_wheel()
         self._port = self._config.port or free_port()
-        require_free_port(self._port, "the inference server")
+        for port in (self._port, self._config.http_port, self._config.metrics_port):
+            if port is not None:
+                require_free_port(port, "the inference server")
         self._runtime = Path(tempfile.mkdtemp(prefix="worldloom-triton-", dir=_plain_folder()))
         try:
             self._launch(wheel, self._runtime)
@@ -123,7 +131,7 @@ class InferenceServer:
         offset = self.log_path.stat().st_size if self.log_path.exists() else 0
         self._process = ManagedProcess(
             "tritonserver",
-            server_arguments(wheel, runtime, self._port, self._config.exit_timeout_seconds),
+            server_arguments(wheel, runtime, self._port, self._config),
             server_environment(wheel, os.environ),
             self.log_path,
         )
@@ -218,8 +226,8 @@ def prepare_backend(wheel: Path, folder: Path) -> None:
         shutil.copy2(source, folder / source.name)
 
 
-def server_arguments(wheel: Path, runtime: Path, port: int, exit_timeout: int) -> list[str]:
-    """Return the command line of a server on the loopback interface."""
+def server_arguments(wheel: Path, runtime: Path, port: int, config: ServerConfig) -> list[str]:
+    """Return the command line of a server whose gRPC service has this port of the loopback."""
     return [
         str(wheel / "bin" / "tritonserver"),
         f"--model-repository={runtime / 'models'}",
@@ -228,10 +236,10 @@ def server_arguments(wheel: Path, runtime: Path, port: int, exit_timeout: int) -
         f"--load-model={MODEL_NAME}",
         f"--grpc-address={LOOPBACK}",
         f"--grpc-port={port}",
-        "--allow-http=false",
-        "--allow-metrics=false",
+        *_endpoint("http", config.http_port),
+        *_endpoint("metrics", config.metrics_port),
         "--disable-auto-complete-config",
-        f"--exit-timeout-secs={exit_timeout}",
+        f"--exit-timeout-secs={config.exit_timeout_seconds}",
         f"--backend-config=python,shm-region-prefix-name={runtime.name}",
         "--backend-config=python,stub-timeout-seconds=240",
     ]
@@ -269,6 +277,12 @@ def model_refusal(log_path: Path, offset: int) -> str:
             if '"model_load_failed"' in line:
                 return textwrap.shorten(json.loads(line)["message"], _REFUSAL_LENGTH)
     return ""
+
+
+def _endpoint(name: str, port: int | None) -> list[str]:
+    if port is None:
+        return [f"--allow-{name}=false"]
+    return [f"--allow-{name}=true", f"--{name}-address={LOOPBACK}", f"--{name}-port={port}"]
 
 
 def _plain_folder() -> str:

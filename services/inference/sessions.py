@@ -17,6 +17,7 @@ from services.contract import ErrorCode, SessionError
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import SegmentGenerator
 from services.inference.live_session import LiveSession
+from services.inference.metrics import EngineMetrics
 from services.inference.outbox import Delivery, Outbox
 from services.inference.parking import Parking
 from services.inference.response import ResponseSink
@@ -46,6 +47,7 @@ class Sessions:
         config: EngineConfig,
         outbox: Outbox,
         *,
+        metrics: EngineMetrics,
         clock: Callable[[], float],
         forget: Callable[[str], None],
     ) -> None:
@@ -58,6 +60,7 @@ class Sessions:
         self.arriving: dict[str, Arrival] = {}
         self._clock = clock
         self._forget = forget
+        self._metrics = metrics
         self._live: dict[str, LiveSession] = {}
         self._retired: list[SegmentGenerator] = []
 
@@ -136,7 +139,14 @@ class Sessions:
         event = contract.SessionEnd(
             session_id=session.session_id, reason=reason, num_frames=session.num_frames
         )
-        self._outbox.post(Delivery(session.sink, event, is_last=True))
+        self._outbox.post(
+            Delivery(
+                session.sink,
+                event,
+                is_last=True,
+                after=lambda: self._metrics.sessions_ended[reason].add(1),
+            )
+        )
         log_event(
             logger,
             "session_ended",

@@ -33,6 +33,7 @@ from services.inference.repository import (
 from services.inference.request import Request
 from services.inference.response import Response
 from services.inference.session_store import STORE_VARIABLE, open_session_store
+from services.inference.triton_metrics import TritonMetrics
 from worldloom.config import load_config
 from worldloom.errors import ServingError
 from worldloom.log import configure_logging, log_event
@@ -131,7 +132,9 @@ class TritonModel:
         config = load_config(EngineConfig, parameters[ENGINE_PARAMETER], where="engine")
         address = parameters[STORE_PARAMETER] or os.environ.get(STORE_VARIABLE, "")
         store = open_session_store(address) if address else None
-        self._engine = Engine(release, config, release_digest=digest, store=store)
+        self._engine = Engine(
+            release, config, release_digest=digest, store=store, metrics=TritonMetrics()
+        )
         self._engine.start()
         log_event(logger, "model_ready", release=digest, session_store=address)
 

@@ -59,10 +59,18 @@ def test_python_without_a_shared_library_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_server_listens_on_loopback_and_loads_the_world_alone(tmp_path: Path) -> None:
-    arguments = server_arguments(triton_wheel(), tmp_path, 1234, 5)
+    arguments = server_arguments(triton_wheel(), tmp_path, 1234, ServerConfig())
     assert {"--grpc-address=127.0.0.1", "--grpc-port=1234", "--load-model=world"} <= set(arguments)
     assert {"--model-control-mode=explicit", "--allow-http=false"} <= set(arguments)
     assert not [argument for argument in arguments[1:] if " " in argument]
+
+
+def test_plain_calls_and_metrics_are_on_loopback_where_they_are_wanted(tmp_path: Path) -> None:
+    config = ServerConfig(http_port=2345, metrics_port=3456)
+    arguments = server_arguments(triton_wheel(), tmp_path, 1234, config)
+    expected = {"--http-address=127.0.0.1", "--http-port=2345", "--allow-http=true"}
+    expected |= {"--metrics-address=127.0.0.1", "--metrics-port=3456", "--allow-metrics=true"}
+    assert expected <= set(arguments)
 
 
 def test_refusal_is_read_from_this_start_alone(tmp_path: Path) -> None:

@@ -10,102 +10,58 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints
 
-from services.inference.engine import EngineConfig
-from worldloom.config import Config
+from services.chart.gateway import Gateway
+from services.chart.terms import (
+    Address,
+    Amounts,
+    ChartConfig,
+    Image,
+    ImageDigest,
+    Label,
+    Name,
+    Peer,
+    Quantity,
+    Resources,
+    Storage,
+    Toleration,
+    UserId,
+)
+from services.chart.watching import Autoscaling, Monitoring
+from services.inference.engine_config import EngineConfig
 
-Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?$")]
-ImageDigest = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64})?$")]
-Name = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?)?$")]
-UserId = Annotated[int, Field(ge=1, le=4294967294)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+ReleaseUri = Annotated[
+    str,
+    StringConstraints(pattern=r"^(s3://[a-z0-9][a-z0-9./_-]*/artifacts/[0-9a-f]{64})?$"),
+]
+ReleaseVersion = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,63}$")]
 
 
-class ChartConfig(Config):
-    """A part of the values; its keys are the fields' names in camelCase."""
+class Candidate(ChartConfig):
+    """A release that a share of the new sessions tries, on pods of its own."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class Image(ChartConfig):
-    """One container image, by digest: a tag can change under a running release."""
-
-    repository: str = Field("", description="host and path of the image; must be given")
-    digest: ImageDigest = Field("", description="sha256:<64 hex digits>; must be given")
-    pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
-        "IfNotPresent", description="when the node fetches it"
+    uri: ReleaseUri = Field("", description="address of the artifact; empty: no candidate")
+    digest: ImageDigest = Field("", description="digest of the artifact, verified before serving")
+    version: ReleaseVersion = Field("", description="its version in the registry")
+    share: float = Field(
+        0.1, ge=0, le=1, description="share of new sessions; 0: those that name it alone"
     )
-
-
-class Amounts(ChartConfig):
-    """CPU and memory."""
-
-    cpu: Quantity = Field("1", description="CPUs, Kubernetes quantity")
-    memory: Quantity = Field("1Gi", description="memory, Kubernetes quantity")
-
-
-class Resources(ChartConfig):
-    """What a container asks for and what it may use."""
-
-    requests: Amounts = Field(Amounts(), description="what the scheduler reserves")
-    limits: Amounts = Field(Amounts(), description="what the container may use")
-
-
-class Storage(ChartConfig):
-    """One persistent volume."""
-
-    size: Quantity = Field("10Gi", description="size of the volume, Kubernetes quantity")
-    class_name: Name = Field("", description="storage class; empty: the cluster's default")
-
-
-class Label(ChartConfig):
-    """A label that a pod, a node or a namespace must carry."""
-
-    key: str = Field(min_length=1, description="name of the label")
-    value: str = Field(description="value of the label")
-
-
-class Toleration(ChartConfig):
-    """A node's taint that the pods accept."""
-
-    key: str = Field(min_length=1, description="name of the taint")
-    value: str = Field("", description="value of the taint; empty: any")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
-        "NoSchedule", description="effect of the taint"
-    )
-
-
-class Peer(ChartConfig):
-    """Pods that may open connections, by their labels and their namespace's."""
-
-    pod_labels: tuple[Label, ...] = Field(
-        min_length=1, description="labels of the pods, all of which must match"
-    )
-    namespace_labels: tuple[Label, ...] = Field(
-        (), description="labels of their namespace; empty: the release's own namespace"
-    )
-
-
-class Address(ChartConfig):
-    """A place outside the cluster."""
-
-    cidr: str = Field(
-        pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$", description="range of addresses, such as 10.0.0.0/8"
-    )
-    port: Port = Field(description="TCP port")
+    replicas: int = Field(1, ge=1, description="pods, one a device")
 
 
 class ServedRelease(ChartConfig):
     """Which release is served: what the registry calls the version's source, and its digest."""
 
-    uri: str = Field(
+    uri: ReleaseUri = Field(
         "",
-        pattern=r"^(s3://[a-z0-9][a-z0-9./_-]*/artifacts/[0-9a-f]{64})?$",
         description="address of the artifact, s3://<bucket>/<prefix>/artifacts/<64 hex digits>",
     )
     digest: ImageDigest = Field("", description="digest of the artifact, verified before serving")
+    version: ReleaseVersion = Field(
+        "", description="its version in the registry, by which sessions may ask for it"
+    )
+    candidate: Candidate = Field(Candidate(), description="a release on trial beside it")
 
 
 class SeaweedStore(ChartConfig):
@@ -156,6 +112,17 @@ class Gpu(ChartConfig):
     runtime_class_name: Name = Field("", description="runtime class; empty: the node's default")
 
 
+class SessionStore(ChartConfig):
+    """Where sessions outlive their pod: `sessions/` in the store's bucket."""
+
+    enabled: bool = Field(True, description="whether the engines write their sessions' state")
+    prefix: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9/_-]*)?$",
+        description="prefix in store.bucket; engines of one prefix take each other's sessions over",
+    )
+
+
 class Inference(ChartConfig):
     """The inference servers: Triton, one pod a device."""
 
@@ -171,8 +138,15 @@ class Inference(ChartConfig):
         300, ge=10, description="time that loading and warming up may take, seconds"
     )
     drain_seconds: int = Field(
-        120, ge=0, description="time that running sessions get when a pod ends, seconds"
+        3600,
+        ge=0,
+        description="longest wait of a pod that ends for the sessions on it, seconds; without "
+        "sessions it ends at once",
     )
+    unload_seconds: int = Field(
+        30, ge=5, description="time to write the sessions that remain into their store, seconds"
+    )
+    session_store: SessionStore = Field(SessionStore(), description="state that outlives a pod")
     shared_memory: Quantity = Field(
         "1Gi", description="size of /dev/shm, through which Triton talks to the model"
     )
@@ -258,5 +232,8 @@ class ChartValues(ChartConfig):
     release: ServedRelease = Field(ServedRelease(), description="what is served")
     store: Store = Field(Store(), description="S3 store of artifacts")
     inference: Inference = Field(Inference(), description="inference servers")
+    autoscaling: Autoscaling = Field(Autoscaling(), description="number of inference pods")
+    gateway: Gateway = Field(Gateway(), description="door for players")
+    monitoring: Monitoring = Field(Monitoring(), description="who reads the metrics")
     mlflow: Mlflow = Field(Mlflow(), description="tracking server and model registry")
     network_policy: NetworkPolicy = Field(NetworkPolicy(), description="allowed connections")

@@ -18,6 +18,7 @@ SMALLEST = {
     "release": {"uri": f"s3://worldloom/artifacts/{HEX}", "digest": f"sha256:{HEX}"},
     "store": {"credentialsSecret": "store-keys", "seaweedfs": {"image": IMAGE}},
     "inference": {"image": IMAGE},
+    "gateway": {"image": IMAGE, "tokenSecret": "token-secret", "keysSecret": "api-keys"},
     "mlflow": {"image": IMAGE},
 }
 Manifest = dict[str, Any]
@@ -41,6 +42,12 @@ def chart() -> Iterator[helm_python.Chart]:
 @pytest.fixture(scope="session")
 def smallest_values() -> dict[str, Any]:
     return merged(SMALLEST, {})
+
+
+@pytest.fixture(scope="session")
+def values_with() -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Return the smallest values with others over them."""
+    return lambda values: merged(SMALLEST, values)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,12 @@ import sysconfig
 
 import pytest
 
+from services.chart.values import ChartValues
 from services.contract import MODEL_NAME
-from services.inference import fetch_release
+from services.inference import drain, fetch_release
 from services.inference.repository import RepositoryConfig
 from services.inference.server import triton_wheel
+from services.inference.session_store import STORE_VARIABLE
 from worldloom.config import load_config
 
 HEX = "a" * 64
@@ -87,11 +89,68 @@ def test_cpu_pods_take_none(render) -> None:
 
 @pytest.mark.parametrize("drain_seconds", [0, 120, 3600])
 def test_grace_covers_leaving_draining_and_unloading(render, drain_seconds) -> None:
-    found = pod(render({"inference": {"drainSeconds": drain_seconds}}))
+    found = pod(render({"inference": {"drainSeconds": drain_seconds, "unloadSeconds": 40}}))
     [triton] = found["containers"]
-    leaving = int(triton["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert option(triton, "exit-timeout-secs") == str(drain_seconds)
-    assert found["terminationGracePeriodSeconds"] >= leaving + drain_seconds + 20
+    wait = triton["lifecycle"]["preStop"]["exec"]["command"]
+    assert wait[:3] == ["python3", "-m", drain.__name__]
+    given = drain.parse(wait[3:])
+    assert given.drain_seconds == drain_seconds
+    assert option(triton, "exit-timeout-secs") == "40"
+    waits = given.leave_seconds + given.drain_seconds
+    assert found["terminationGracePeriodSeconds"] >= waits + 40 + 20
+
+
+def test_a_pod_may_drain_as_long_as_a_session_lasts(render) -> None:
+    defaults = ChartValues().inference
+    assert defaults.drain_seconds >= defaults.engine.max_session_seconds
+
+
+def test_sessions_are_kept_in_the_store_with_its_keys(render) -> None:
+    values = {"store": {"bucket": "worlds"}, "inference": {"sessionStore": {"prefix": "live"}}}
+    [triton] = pod(render(values))["containers"]
+    environment = {entry["name"]: entry for entry in triton["env"]}
+    assert environment[STORE_VARIABLE]["value"] == "s3://worlds/live"
+    assert environment["AWS_ENDPOINT_URL"]["value"] == "http://demo-worldloom-store:8333"
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert environment[key]["valueFrom"]["secretKeyRef"]["name"] == "store-keys"
+    [plain] = pod(render())["containers"]
+    [address] = [entry["value"] for entry in plain["env"] if entry["name"] == STORE_VARIABLE]
+    assert address == "s3://worldloom"
+
+
+def test_a_server_without_a_session_store_gets_no_keys(render) -> None:
+    [triton] = pod(render({"inference": {"sessionStore": {"enabled": False}}}))["containers"]
+    names = {entry["name"] for entry in triton["env"]}
+    assert not names & {STORE_VARIABLE, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+
+
+CANDIDATE = {
+    "uri": f"s3://worldloom/artifacts/{'c' * 64}",
+    "digest": f"sha256:{'c' * 64}",
+    "replicas": 2,
+}
+
+
+def test_a_candidate_gets_pods_of_its_own_and_leaves_the_served_ones_alone(render) -> None:
+    [before] = render({"inference": {"replicas": 5}})
+    served, candidate = render({"inference": {"replicas": 5}, "release": {"candidate": CANDIDATE}})
+    assert served == before
+    assert candidate["metadata"]["name"] == "demo-worldloom-candidate"
+    assert candidate["spec"]["replicas"] == 2
+    [fetch] = candidate["spec"]["template"]["spec"]["initContainers"]
+    assert option(fetch, "release") == CANDIDATE["uri"]
+    assert option(fetch, "digest") == CANDIDATE["digest"]
+
+
+def test_keda_alone_counts_the_pods_that_it_scales(render) -> None:
+    values = {
+        "monitoring": {"podMonitors": {"enabled": True}},
+        "autoscaling": {"enabled": True, "prometheus": "http://prometheus:9090"},
+        "release": {"candidate": CANDIDATE},
+    }
+    served, candidate = render(values)
+    assert "replicas" not in served["spec"]
+    assert candidate["spec"]["replicas"] == 2
 
 
 def test_loading_may_take_as_long_as_said(render) -> None:

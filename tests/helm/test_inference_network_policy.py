@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 
-def test_named_clients_reach_streams_and_metrics_alone(render) -> None:
+def labelled(name: str) -> dict:
+    return {"podSelector": {"matchLabels": {name: "true"}}}
+
+
+def test_gateway_and_named_clients_reach_streams_and_scrapers_metrics(render) -> None:
     [policy] = render()
-    [rule] = policy["spec"]["ingress"]
-    assert rule["from"] == [
-        {"podSelector": {"matchLabels": {"worldloom.inference-client": "true"}}}
-    ]
-    assert [port["port"] for port in rule["ports"]] == [8001, 8002]
+    streams, metrics = policy["spec"]["ingress"]
+    gateway, client = streams["from"]
+    labels = gateway["podSelector"]["matchLabels"]
+    assert labels["app.kubernetes.io/component"] == "gateway"
+    assert client == labelled("worldloom.inference-client")
+    assert [port["port"] for port in streams["ports"]] == [8001]
+    assert metrics["from"] == [labelled("worldloom.metrics-scraper")]
+    assert [port["port"] for port in metrics["ports"]] == [8002]
 
 
 def test_clients_of_other_namespaces_are_named_by_both_labels(render) -> None:
@@ -17,7 +24,7 @@ def test_clients_of_other_namespaces_are_named_by_both_labels(render) -> None:
         "podLabels": [{"key": "app", "value": "game"}, {"key": "tier", "value": "1"}],
         "namespaceLabels": [{"key": "team", "value": "worlds"}],
     }
-    [policy] = render({"inference": {"clients": [peer]}})
+    [policy] = render({"inference": {"clients": [peer]}, "gateway": {"enabled": False}})
     assert policy["spec"]["ingress"][0]["from"] == [
         {
             "podSelector": {"matchLabels": {"app": "game", "tier": "1"}},
@@ -26,10 +33,24 @@ def test_clients_of_other_namespaces_are_named_by_both_labels(render) -> None:
     ]
 
 
-def test_without_clients_nobody_reaches_them(render) -> None:
-    [policy] = render({"inference": {"clients": []}})
+def test_without_gateway_clients_and_scrapers_nobody_reaches_them(render) -> None:
+    nobody = {
+        "inference": {"clients": []},
+        "gateway": {"enabled": False},
+        "monitoring": {"scrapers": []},
+    }
+    [policy] = render(nobody)
     assert not policy["spec"]["ingress"]
     assert "Ingress" in policy["spec"]["policyTypes"]
+
+
+def test_a_candidates_pods_are_closed_as_well(render) -> None:
+    digits = "c" * 64
+    candidate = {"uri": f"s3://worldloom/artifacts/{digits}", "digest": f"sha256:{digits}"}
+    served, other = render({"release": {"candidate": candidate}})
+    assert served["spec"]["podSelector"] != other["spec"]["podSelector"]
+    assert served["spec"]["ingress"] == other["spec"]["ingress"]
+    assert served["spec"]["egress"] == other["spec"]["egress"]
 
 
 def test_the_store_is_all_that_they_reach(render) -> None:

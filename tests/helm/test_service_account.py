@@ -9,7 +9,7 @@ def components(manifests) -> list[str]:
 
 def test_each_part_has_an_account_without_a_token(render) -> None:
     accounts = render()
-    assert components(accounts) == ["inference", "mlflow", "store"]
+    assert components(accounts) == ["gateway", "inference", "mlflow", "store"]
     assert all(account["automountServiceAccountToken"] is False for account in accounts)
 
 

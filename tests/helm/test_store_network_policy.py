@@ -12,11 +12,12 @@ def test_inference_bucket_job_and_named_clients_reach_it(render) -> None:
     [policy] = render()
     [rule] = policy["spec"]["ingress"]
     labels = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
-    assert [found.get("app.kubernetes.io/component") for found in labels[:2]] == [
+    assert [found.get("app.kubernetes.io/component") for found in labels[:3]] == [
         "inference",
+        "candidate",
         "bucket",
     ]
-    assert labels[2:] == [{"worldloom.store-client": "true"}]
+    assert labels[3:] == [{"worldloom.store-client": "true"}]
     assert [port["port"] for port in rule["ports"]] == [8333]
     assert policy["spec"]["egress"] == []
 

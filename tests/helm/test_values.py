@@ -49,6 +49,30 @@ def refused(render_all, values: dict[str, Any]) -> str:
             },
             "mlflow.database.secret: expected",
         ),
+        ({"gateway": {"image": {"digest": ""}}}, "gateway.image.digest: expected sha256"),
+        ({"gateway": {"tokenSecret": ""}}, "gateway.tokenSecret: expected the name of a secret"),
+        ({"gateway": {"keysSecret": ""}}, "gateway.keysSecret: expected the name of a secret"),
+        ({"gateway": {"settings": {"auth": "none"}}}, "gateway.settings.auth: none is for"),
+        (
+            {"gateway": {"settings": {"otlp_endpoint": "http://collector:4318"}}},
+            "gateway.collectors: expected the pods of the collector",
+        ),
+        ({"gateway": {"ingress": {"enabled": True}}}, "gateway.ingress.host: expected the host"),
+        (
+            {"release": {"candidate": {"uri": f"s3://worldloom/artifacts/{HEX}"}}},
+            "release.candidate.digest: expected the digest",
+        ),
+        (
+            {"autoscaling": {"enabled": True, "prometheus": "http://prometheus:9090"}},
+            "monitoring.podMonitors.enabled: expected true",
+        ),
+        (
+            {
+                "autoscaling": {"enabled": True},
+                "monitoring": {"podMonitors": {"enabled": True}},
+            },
+            "autoscaling.prometheus: expected the address",
+        ),
         (
             {"mlflow": {"database": {"kind": "postgres", "secret": "uri"}}},
             "mlflow.database.addresses: expected",
@@ -72,6 +96,12 @@ def test_what_is_missing_is_said_in_a_sentence(render_all, values, sentence) -> 
         ({"inference": {"user": 0}}, "user"),
         ({"inference": {"resources": {"limits": {"memory": "8 GB"}}}}, "memory"),
         ({"inference": {"clients": [{"podLabels": []}]}}, "podLabels"),
+        ({"gateway": {"replicas": 0}}, "replicas"),
+        ({"gateway": {"settings": {"prot": 80}}}, "prot"),
+        ({"gateway": {"settings": {"queue_seconds": 0}}}, "queue_seconds"),
+        ({"gateway": {"settings": {"keys": [{"key_id": "a", "sha256": "b"}]}}}, "sha256"),
+        ({"release": {"candidate": {"share": 1.5}}}, "share"),
+        ({"autoscaling": {"slotUse": 0}}, "slotUse"),
         ({"release": {"uri": f"https://host/artifacts/{HEX}"}}, "uri"),
         ({"store": {"bucket": "No Bucket"}}, "bucket"),
         ({"networkPolicy": {"storeAddresses": [{"cidr": "here", "port": 443}]}}, "cidr"),

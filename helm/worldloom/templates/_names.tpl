@@ -8,6 +8,11 @@
 {{- printf "%s-%s" (include "worldloom.fullname" .root) .part -}}
 {{- end -}}
 
+{{/* Name that resolves to each pod of a part. */}}
+{{- define "worldloom.podsName" -}}
+{{- printf "%s-pods" (include "worldloom.name" .) -}}
+{{- end -}}
+
 {{/* Labels that select a part's pods; they never change. */}}
 {{- define "worldloom.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}

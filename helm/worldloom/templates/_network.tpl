@@ -55,3 +55,25 @@
     {{- include "worldloom.tcpPort" $address.port | nindent 4 }}
 {{- end }}
 {{- end -}}
+
+{{/* Ingress of those who read metrics. */}}
+{{- define "worldloom.scrapersIngress" -}}
+{{- with .root.Values.monitoring.scrapers -}}
+- from:
+    {{- range . }}
+    {{- include "worldloom.peer" . | nindent 4 }}
+    {{- end }}
+  ports:
+    {{- include "worldloom.tcpPort" $.port | nindent 4 }}
+{{- end -}}
+{{- end -}}
+
+{{/* Egress to pods that are named by their labels, on one port. */}}
+{{- define "worldloom.peersEgress" -}}
+- to:
+    {{- range .peers }}
+    {{- include "worldloom.peer" . | nindent 4 }}
+    {{- end }}
+  ports:
+    {{- include "worldloom.tcpPort" .port | nindent 4 }}
+{{- end -}}

@@ -10,7 +10,7 @@ from worldloom.errors import ConfigError
 
 def test_keys_are_camel_case_but_the_engines_own_stay() -> None:
     values = ChartValues().model_dump(mode="json", by_alias=True)
-    assert values["inference"]["drainSeconds"] == 120
+    assert values["inference"]["drainSeconds"] == 3600
     assert values["inference"]["engine"] == EngineConfig().model_dump(mode="json")
 
 

@@ -37,7 +37,7 @@ class MetricsServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self._server.server_port}/metrics"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -87,7 +87,9 @@ def test_other_metrics_are_not_mistaken_for_sessions() -> None:
 
 def test_the_engine_exports_what_is_waited_for() -> None:
     factory = RecordedMetrics()
-    EngineMetrics(factory)
+    metrics = EngineMetrics(factory)
+    metrics.sessions.set(0)
+    metrics.parked_sessions.set(0)
     exported = {f"worldloom_engine_{name}" for name in factory.values}
     assert set(WAITED_FOR) <= exported
 

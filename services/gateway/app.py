@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -20,10 +20,12 @@ from starlette.websockets import WebSocket
 
 from services import protocol
 from services.contract import ErrorCode, SessionError
-from services.gateway import routes
+from services.gateway import admin, kserve, routes
 from services.gateway.auth import bearer_token
+from services.gateway.discovery import SCHEME, follow
 from services.gateway.drain import Drain
 from services.gateway.entrance import Visitor
+from services.gateway.grpc_proxy import GrpcProxy
 from services.gateway.parts import Parts
 from services.gateway.player_socket import PlayerSocket
 from services.gateway.refusal import REFUSALS, refuse_socket
@@ -44,6 +46,8 @@ def create_app(build: Callable[[], Parts], *, is_fake: bool = False) -> FastAPI:
         lifespan=_lifespan(build, is_fake=is_fake),
     )
     app.include_router(routes.router)
+    app.include_router(admin.router)
+    app.include_router(kserve.router)
     app.add_exception_handler(SessionError, _refused)
     app.add_exception_handler(Exception, _failed)
     app.add_api_websocket_route(protocol.SESSION_PATH, _play)
@@ -61,18 +65,34 @@ def _lifespan(
         app.state.parts = parts
         app.state.drain = Drain(parts)
         app.state.is_fake = is_fake
-        for backend in parts.config.backends:
-            parts.pool.add(backend)
-        ticking = asyncio.create_task(parts.directory.keep_time())
+        chores = [parts.directory.keep_time(), *_backends(parts)]
+        tasks = [asyncio.create_task(chore) for chore in chores]
+        proxy = GrpcProxy(parts, app.state.drain)
+        app.state.grpc = proxy
+        if parts.config.grpc_port is not None:
+            await proxy.start(parts.config.host, parts.config.grpc_port)
         try:
             yield
         finally:
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+            await proxy.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await parts.retirement.close()
             await parts.pool.close()
             parts.audit.close()
 
     return live
+
+
+def _backends(parts: Parts) -> Iterator[Coroutine[None, None, None]]:
+    """Add the backends of the settings; yield the work of following those behind a name."""
+    for config in parts.config.backends:
+        if config.address.startswith(SCHEME):
+            seconds = parts.config.resolve_seconds
+            yield follow(config, parts.pool, parts.retirement, seconds)
+        else:
+            parts.pool.add(config)
 
 
 async def _play(websocket: WebSocket) -> None:

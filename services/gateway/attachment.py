@@ -112,11 +112,13 @@ class Attachment:
                     self.close()
                     if error.code in _ANOTHER_MAY_KNOW:
                         refused[backend.address] = error
-                    elif not _let_go(backend, error):
+                        continue
+                    if not _let_go(backend, error):
                         raise
-                    elif error.code is ErrorCode.NO_FREE_SLOT:
+                    if error.code is ErrorCode.NO_FREE_SLOT:
                         return await self.open(route, message, no_tensors, on_position, on_granted)
-            if refused.get(route.address or "") or time.monotonic() > deadline:
+            is_known_there = route.address not in refused
+            if not is_known_there or time.monotonic() > deadline:
                 raise next(iter(refused.values()), _nobody(seconds))
             await self._pool.wait_for_change(_RETRY_SECONDS)
 
@@ -155,6 +157,11 @@ class Attachment:
                     continue
         except (SessionError, TimeoutError):
             log_event(logger, "session_not_stopped", logging.WARNING, session_id=session_id)
+
+    def break_off(self) -> None:
+        """Break the stream off under whoever reads it."""
+        if self._stream is not None:
+            self._stream.close()
 
     def lose(self) -> None:
         """Take in that the stream is broken."""

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import BaseModel
 
@@ -41,6 +41,9 @@ class Live(Protocol):
     def abort(self, error: SessionError) -> None:
         """End its connection; what can be resumed later can be."""
 
+    def move(self) -> None:
+        """Let another backend of its release go on with it."""
+
     def make_way(self) -> None:
         """End its connection: its session goes on on another."""
 
@@ -51,6 +54,11 @@ class Live(Protocol):
         """Return once it has given back everything."""
 
 
+class _Dropped(NamedTuple):
+    at: float
+    address: str
+
+
 class Directory:
     """All sessions of one gateway."""
 
@@ -59,7 +67,7 @@ class Directory:
         self._metrics = metrics
         self._resume_seconds = resume_seconds
         self._live: dict[str, Live] = {}
-        self._dropped: dict[str, float] = {}
+        self._dropped: dict[str, _Dropped] = {}
 
     def __len__(self) -> int:
         """Return how many sessions are live."""
@@ -78,27 +86,47 @@ class Directory:
         self._live[session.session_id] = session
         self._dropped.pop(session.session_id, None)
 
-    def leave(self, session: Live) -> None:
-        """Forget a session, or let it wait to be resumed if that is where it stands."""
+    def address_of(self, session_id: str) -> str | None:
+        """Return the backend that has a session, live or waiting, if it is known here."""
+        live = self._live.get(session_id)
+        if live is not None and live.backend_address:
+            return live.backend_address
+        dropped = self._dropped.get(session_id)
+        return None if dropped is None else dropped.address
+
+    def is_needed(self, address: str) -> bool:
+        """Tell whether a session is on a backend, or waits there to be resumed."""
+        since = time.monotonic() - self._resume_seconds
+        waiting = (d.address == address and d.at >= since for d in self._dropped.values())
+        return bool(self.on(address)) or any(waiting)
+
+    def leave(self, session: Live, address: str) -> None:
+        """Forget a session, or let it wait at its backend if it can be resumed."""
         if self._live.get(session.session_id) is session:
             del self._live[session.session_id]
             if session.state is SessionState.DROPPED:
-                self._dropped[session.session_id] = time.monotonic()
+                dropped = _Dropped(time.monotonic(), address)
+                self._dropped[session.session_id] = dropped
 
-    async def take_over(self, session_id: str) -> None:
-        """Make way for a client that resumes a session.
+    async def take_over(self, session_id: str) -> str | None:
+        """Make way for a client that resumes a session; return the backend that has it, if known.
 
         Raises:
             SessionError: `unknown_session`, when it waited for too long.
         """
         live = self._live.get(session_id)
         if live is not None:
+            address = live.backend_address
             live.make_way()
             await live.wait_until_over()
-        dropped_at = self._dropped.get(session_id)
-        if dropped_at is not None and time.monotonic() - dropped_at > self._resume_seconds:
+            return address or None
+        dropped = self._dropped.get(session_id)
+        if dropped is None:
+            return None
+        if time.monotonic() - dropped.at > self._resume_seconds:
             sentence = f"session {session_id} waited {self._resume_seconds:g} s and is over"
             raise SessionError(ErrorCode.EXPIRED_TOKEN, sentence)
+        return dropped.address
 
     async def keep_time(self) -> None:
         """Tick for all sessions; never returns."""
@@ -109,14 +137,14 @@ class Directory:
                 session.tick(now)
             # Twice as long, so that a late client is told why it is too late.
             horizon = now - 2 * self._resume_seconds
-            for session_id, dropped_at in list(self._dropped.items()):
-                if dropped_at < horizon:
+            for session_id, dropped in list(self._dropped.items()):
+                if dropped.at < horizon:
                     del self._dropped[session_id]
 
     def measure(self) -> None:
         """Set the gauges of sessions by state."""
         counts = Counter(session.state for session in self)
         waiting_since = time.monotonic() - self._resume_seconds
-        counts[SessionState.DROPPED] = sum(at >= waiting_since for at in self._dropped.values())
+        counts[SessionState.DROPPED] = sum(d.at >= waiting_since for d in self._dropped.values())
         for state in SessionState:
             self._metrics.sessions.labels(state).set(counts[state])

@@ -137,7 +137,9 @@ class Entrance:
         """
         ticket, self._resume_token_id = self._parts.resume_tokens.redeem(message.resume_token)
         key = self._parts.authority.key_named(ticket.key_id)
-        await self._parts.directory.take_over(ticket.session_id)
+        address = await self._parts.directory.take_over(ticket.session_id)
+        if address is not None:
+            ticket = ticket.model_copy(update={"backend": address})
         self._count(key, is_new=False)
         on_named(ticket)
         resume = contract.SessionResume(
@@ -224,9 +226,10 @@ def new_session_id() -> str:
     return uuid.uuid4().hex
 
 
-def route_back(ticket: ResumeTicket) -> Route:
+def route_back(ticket: ResumeTicket, without: str = "") -> Route:
     """Return the way back to a session's engine, or to one of the same release."""
-    return Route(ticket.session_id, ticket.release, address=ticket.backend)
+    address = None if ticket.backend == without else ticket.backend
+    return Route(ticket.session_id, ticket.release, address=address, without=without)
 
 
 def require_version(version: int) -> None:

@@ -19,6 +19,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.moderation import AllowAll, DeniedWords, Moderator
 from services.gateway.quota import Quota
 from services.gateway.resume_token import ResumeTokens
+from services.gateway.retirement import Retirement
 from services.gateway.settings import GatewayConfig
 from services.gateway.tracing import Tracing
 
@@ -34,6 +35,7 @@ class Parts:
     quota: Quota
     resume_tokens: ResumeTokens
     directory: Directory
+    retirement: Retirement
     metrics: Metrics
     audit: AuditLog
     tracing: Tracing
@@ -51,6 +53,7 @@ def build_parts(
     metrics = Metrics()
     pool = BackendPool(make_link, config.health_seconds)
     limits = config.limits
+    directory = Directory(metrics, limits.resume_seconds)
     if moderator is None:
         words = config.refused_words
         moderator = DeniedWords(words) if words else AllowAll()
@@ -63,7 +66,8 @@ def build_parts(
         resume_tokens=ResumeTokens(
             secret, limits.max_session_seconds + limits.resume_seconds, time.time
         ),
-        directory=Directory(metrics, limits.resume_seconds),
+        directory=directory,
+        retirement=Retirement(pool, directory),
         metrics=metrics,
         audit=AuditLog(config.audit_path),
         tracing=Tracing.off() if tracing is None else tracing,

@@ -23,12 +23,14 @@ class Route:
         release: digest or model version that it is pinned to.
         allowed: releases that its token allows, digests or versions; all when empty.
         address: the backend that has the session's state, for one that is resumed.
+        without: a backend that it must not go to.
     """
 
     session_id: str
     release: str | None = None
     allowed: tuple[str, ...] = ()
     address: str | None = None
+    without: str = ""
 
     def accepts(self, digest: str, model_version: str) -> bool:
         """Tell whether a backend of this release may serve the session."""
@@ -72,7 +74,11 @@ def choose(candidates: Iterable[CandidateT], route: Route) -> CandidateT | None:
     A session that is not pinned goes to the release that its hash falls on, and to another when
     that one has no room; within a release to the backend with the most room.
     """
-    fitting = [each for each in candidates if route.accepts(each.digest, each.model_version)]
+    fitting = [
+        each
+        for each in candidates
+        if route.accepts(each.digest, each.model_version) and each.address != route.without
+    ]
     if route.release is None and not route.allowed:
         fitting = [each for each in fitting if each.share > 0]
     free = [each for each in fitting if each.num_free > 0]

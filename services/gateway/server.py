@@ -30,7 +30,7 @@ class GatewayServer(uvicorn.Server):
 
     def __init__(self, app: FastAPI, config: GatewayConfig) -> None:
         """Serve an application made by `create_app`."""
-        self._app = app
+        self.app = app
         self._draining: asyncio.Task[None] | None = None
         super().__init__(
             uvicorn.Config(
@@ -76,7 +76,7 @@ class GatewayServer(uvicorn.Server):
         self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
-        drain: Drain = self._app.state.drain
+        drain: Drain = self.app.state.drain
         await drain.run()
         self.should_exit = True
 

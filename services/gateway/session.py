@@ -74,6 +74,7 @@ class Session:
         )
         self._session_id = new_session_id()
         self._ticket: ResumeTicket | None = None
+        self._moves_from = ""
         self._aborted: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._over = asyncio.Event()
 
@@ -104,6 +105,12 @@ class Session:
     def make_way(self) -> None:
         """End the connection: the session goes on on another."""
         self.abort(_EndedEarlyError("taken_over"))
+
+    def move(self) -> None:
+        """Let another backend of the release go on with the session."""
+        if self._listener.is_steady:
+            self._moves_from = self._attachment.address
+            self._attachment.break_off()
 
     def tick(self, now: float) -> None:
         """Look at the clocks."""
@@ -269,8 +276,14 @@ class Session:
             encoding=self._relay.encoding,
         )
         received = await self._attachment.resume(
-            route_back(ticket), message, self._limits.recover_seconds, _ignore_position, _nothing
+            route_back(ticket, without=self._moves_from),
+            message,
+            self._limits.recover_seconds,
+            _ignore_position,
+            _nothing,
         )
+        self._moves_from = ""
+        self._ticket = ticket.model_copy(update={"backend": self._attachment.address})
         if not isinstance(received.event, contract.SessionReady):
             sentence = f"the engine answered with {received.event.type}, expected session_ready"
             raise SessionError(ErrorCode.INTERNAL, sentence)
@@ -328,10 +341,11 @@ class Session:
         self._life.move(state)
 
     def _give_back(self) -> None:
+        address = self._attachment.address or ("" if self._ticket is None else self._ticket.backend)
         self._attachment.close()
         key = self._entrance.key
         self._entrance.leave()
-        self._parts.directory.leave(self)
+        self._parts.directory.leave(self, address)
         if self._ticket is None:
             return
         outcome = self._relay.end_reason or self._life.state.value

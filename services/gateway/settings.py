@@ -78,6 +78,9 @@ class GatewayConfig(Config):
     issuer: str = Field("worldloom", description="issuer of its tokens")
     backends: tuple[BackendConfig, ...] = Field((), description="engines to begin with")
     health_seconds: float = Field(1.0, gt=0, description="how often backends are asked, seconds")
+    resolve_seconds: float = Field(
+        5.0, gt=0, description="how often names of backends are looked up, seconds"
+    )
     max_queued_sessions: int = Field(100, ge=0, description="sessions that may wait for a slot")
     queue_seconds: float = Field(60.0, gt=0, description="longest wait for a slot, seconds")
     limits: SessionLimits = Field(SessionLimits(), description="limits of one session")

@@ -59,9 +59,12 @@ class TritonStream:
             except grpc.aio.AioRpcError as error:
                 raise self._broken(error) from error
             except asyncio.CancelledError:
-                if self._call.cancelled():
-                    raise self._broken(None) from None
-                raise
+                # gRPC says the same of a call that `close` has cancelled and of a reader that is
+                # cancelled itself, and only the second is to be obeyed.
+                reader = asyncio.current_task()
+                if reader is None or reader.cancelling():
+                    raise
+                raise self._broken(None) from None
             if response is grpc.aio.EOF:
                 raise self._broken(None)
             if response.error_message:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,9 +20,12 @@ from services.gateway.app import create_app
 from services.gateway.backends import BackendConfig
 from services.gateway.fake_engine import FakeEngine
 from services.gateway.fake_session import FakeEngineConfig
+from services.gateway.link import EngineLink
 from services.gateway.parts import Parts, build_parts
 from services.gateway.server import GatewayServer
 from services.gateway.settings import GatewayConfig, SessionLimits
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests find `fake_triton`
 
 SECRET = "a secret of tests, long enough to sign with"
 LIMITS = SessionLimits(recover_seconds=5.0)
@@ -164,13 +169,16 @@ def gateway() -> GatewayFactory:
     async def run(
         config: GatewayConfig = CONFIG,
         engine: FakeEngineConfig | dict[str, FakeEngineConfig] = ENGINE,
+        link: Callable[[str], EngineLink] | None = None,
         **parts_options: Any,
     ) -> AsyncIterator[RunningGateway]:
         engines: dict[str, FakeEngine] = {}
         store: dict[str, Any] = {}
         built: list[Parts] = []
 
-        def make_link(address: str) -> FakeEngine:
+        def make_link(address: str) -> EngineLink:
+            if link is not None:
+                return link(address)
             chosen = engine.get(address, ENGINE) if isinstance(engine, dict) else engine
             engines[address] = FakeEngine(chosen, store)
             return engines[address]

@@ -1,0 +1,160 @@
+"""The gRPC pass-through, used by an unmodified tritonclient."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+import tritonclient.grpc.aio as triton_client
+from fake_triton import FakeTriton
+from tritonclient.utils import InferenceServerException
+
+from services import contract
+from services.contract import ErrorCode
+from services.gateway.backends import BackendConfig
+from services.gateway.fake_engine import FakeEngine
+from services.gateway.triton_link import TritonLink
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def triton(engine_config):
+    server = FakeTriton(FakeEngine(engine_config))
+    await server.start()
+    yield server
+    await server.die()
+
+
+@pytest.fixture
+def proxied(gateway, config, triton):
+    backends = (BackendConfig(address=triton.address),)
+    changes = {"backends": backends, "grpc_port": 0}
+
+    @asynccontextmanager
+    async def run(**more):
+        changed = config.model_copy(update=changes | more)
+        async with gateway(changed, link=TritonLink) as running:
+            port = running.server.app.state.grpc.port
+            client = triton_client.InferenceServerClient(f"127.0.0.1:{port}")
+            try:
+                yield running, client
+            finally:
+                await client.close()
+
+    return run
+
+
+def infer_input(name: str, array: np.ndarray, datatype: str) -> triton_client.InferInput:
+    tensor = triton_client.InferInput(name, list(array.shape), datatype)
+    tensor.set_data_from_numpy(array)
+    return tensor
+
+
+class Stream:
+    """What a third party writes: messages in, events out."""
+
+    def __init__(self, client, token: str | None = None) -> None:
+        self._requests: asyncio.Queue = asyncio.Queue()
+        headers = None if token is None else {"authorization": f"Bearer {token}"}
+        self._answers = client.stream_infer(self._all(), headers=headers)
+
+    async def _all(self):
+        while (request := await self._requests.get()) is not None:
+            yield request
+
+    def send(self, message, **tensors) -> None:
+        text = np.array([contract.to_json(message)], dtype=np.object_)
+        inputs = [infer_input(contract.MESSAGE, text, "BYTES")]
+        inputs += [infer_input(name, array, "FP32") for name, array in tensors.items()]
+        self._requests.put_nowait(
+            {"model_name": contract.MODEL_NAME, "inputs": inputs, "request_id": message.type}
+        )
+
+    async def receive(self):
+        async with asyncio.timeout(20):
+            result, error = await anext(self._answers)
+        assert error is None
+        return contract.parse_event(result.as_numpy(contract.EVENT)[0]), result
+
+    async def receive_a(self, kind):
+        while True:
+            event, result = await self.receive()
+            if isinstance(event, kind):
+                return event, result
+
+    def close(self) -> None:
+        self._requests.put_nowait(None)
+        self._answers.cancel()
+
+
+async def test_questions_about_server_and_model_are_answered(proxied) -> None:
+    async with proxied() as (_, client):
+        assert await client.is_server_live()
+        assert await client.is_server_ready()
+        assert await client.is_model_ready("world")
+        assert not await client.is_model_ready("other")
+        assert (await client.get_server_metadata()).name == "worldloom-gateway"
+        assert (await client.get_model_metadata("world")).name == "world"
+        assert await client.get_model_config("world")
+
+
+async def test_an_unmodified_client_plays_a_session(proxied, triton) -> None:
+    async with proxied() as (running, client):
+        stream = Stream(client)
+        stream.send(contract.Describe())
+        assert isinstance((await stream.receive())[0], contract.Description)
+        stream.send(contract.SessionStart(session_id="mine"))
+        ready, first = await stream.receive()
+        assert isinstance(ready, contract.SessionReady)
+        assert first.as_numpy(contract.FRAMES)[0].startswith(b"\xff\xd8")
+        assert len(running.parts.directory) == 1
+        keyboard, mouse = np.ones((4, 6), np.float32), np.zeros((4, 2), np.float32)
+        actions = contract.ActionsMessage(session_id="mine", action_index=0)
+        stream.send(actions, keyboard=keyboard, mouse=mouse)
+        _, result = await stream.receive_a(contract.FramesEvent)
+        assert result.as_numpy(contract.FRAME_INDEX).tolist() == [1, 2, 3, 4]
+        stream.close()
+        await running.until(lambda: triton.engine.num_sessions == 0)
+        await running.until(lambda: len(running.parts.directory) == 0)
+
+
+async def test_one_stream_is_one_session_that_was_let_in(proxied) -> None:
+    async with proxied(auth="keys") as (_, client):
+        stream = Stream(client, token="forged")
+        stream.send(contract.SessionStart(session_id="mine"))
+        assert (await stream.receive())[0].code is ErrorCode.BAD_TOKEN
+        stream.send(contract.SessionStop(session_id="another's"))
+        assert (await stream.receive())[0].code is ErrorCode.UNKNOWN_SESSION
+        stream.close()
+
+
+async def test_a_second_session_on_a_stream_is_refused(proxied) -> None:
+    async with proxied() as (_, client):
+        stream = Stream(client)
+        stream.send(contract.SessionStart(session_id="mine"))
+        await stream.receive_a(contract.SessionReady)
+        stream.send(contract.SessionStart(session_id="more"))
+        error, _ = await stream.receive_a(contract.ErrorEvent)
+        assert error.code is ErrorCode.WRONG_STATE
+        stream.close()
+
+
+async def test_a_call_without_a_stream_is_told_what_is_expected(proxied) -> None:
+    async with proxied() as (_, client):
+        text = infer_input(contract.MESSAGE, np.array([b"{}"], dtype=np.object_), "BYTES")
+        with pytest.raises(InferenceServerException, match="ModelStreamInfer"):
+            await client.infer("world", [text])
+
+
+async def test_a_lost_engine_ends_the_stream_with_a_status(proxied, triton) -> None:
+    async with proxied() as (_, client):
+        stream = Stream(client)
+        stream.send(contract.SessionStart(session_id="mine"))
+        await stream.receive_a(contract.SessionReady)
+        await triton.die()
+        with pytest.raises(Exception, match="UNAVAILABLE"):
+            await stream.receive()
+        await triton.revive()

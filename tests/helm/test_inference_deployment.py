@@ -10,7 +10,7 @@ import pytest
 
 from services.chart.values import ChartValues
 from services.contract import MODEL_NAME
-from services.inference import drain, fetch_release
+from services.inference import departure, fetch_release
 from services.inference.repository import RepositoryConfig
 from services.inference.server import triton_wheel
 from services.inference.session_store import STORE_VARIABLE
@@ -92,8 +92,8 @@ def test_grace_covers_leaving_draining_and_unloading(render, drain_seconds) -> N
     found = pod(render({"inference": {"drainSeconds": drain_seconds, "unloadSeconds": 40}}))
     [triton] = found["containers"]
     wait = triton["lifecycle"]["preStop"]["exec"]["command"]
-    assert wait[:3] == ["python3", "-m", drain.__name__]
-    given = drain.parse(wait[3:])
+    assert wait[:3] == ["python3", "-m", departure.__name__]
+    given = departure.parse(wait[3:])
     assert given.drain_seconds == drain_seconds
     assert option(triton, "exit-timeout-secs") == "40"
     waits = given.leave_seconds + given.drain_seconds

@@ -16,10 +16,12 @@ Letters: M tokens, K input features, N output features.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int8, Int32
 from torch import Tensor, nn
 
+from worldloom.quantize.rows import Rows, quantize_rows
+
 _MAX_INT8 = 127
-_TINY = 1e-30
 # CUDA's integer product takes more than 16 rows, and columns in eights; the CPU's takes any.
 _MIN_CUDA_ROWS = 17
 _PADDED_ROWS = 32
@@ -38,13 +40,7 @@ def unsupported_reason(in_features: int, out_features: int) -> str | None:
     return None
 
 
-def quantize_rows(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return int8 [M, K] and fp32 scales [M, 1] of values [M, K], symmetric per row."""
-    scale = values.abs().amax(dim=-1, keepdim=True).float().div_(_MAX_INT8).clamp_(min=_TINY)
-    return torch.round(values / scale).to(torch.int8), scale
-
-
-def int8_matmul(left: Tensor, right: Tensor) -> Tensor:
+def int8_matmul(left: Int8[Tensor, "M K"], right: Int8[Tensor, "N K"]) -> Int32[Tensor, "M N"]:
     """Return the exact int32 product [M, N] of int8 [M, K] and int8 [N, K]."""
     rows = len(left)
     if left.is_cuda and rows < _MIN_CUDA_ROWS:
@@ -82,15 +78,23 @@ class Int8Linear(nn.Module):
             layer.bias = linear.bias.detach().float().clone()
         return layer
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def of_rows(self, rows: Rows, dtype: torch.dtype) -> Float[Tensor, "M N"]:
+        """Return the layer's answer to rows that are INT8 already."""
+        assert rows.scale is not None, "INT8 rows come with their scales"
+        if rows.values.is_cuda:
+            from worldloom.quantize.triton_int8 import int8_linear
+
+            return int8_linear(
+                rows.values, rows.scale, self.weight_int8, self.weight_scale, self.bias, dtype
+            )
+        sums_MN = int8_matmul(rows.values, self.weight_int8).float()
+        outputs = sums_MN.mul_(rows.scale).mul_(self.weight_scale)
+        return (outputs if self.bias is None else outputs.add_(self.bias)).to(dtype)
+
+    def forward(self, inputs: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch N"]:
         """Return [..., N] in the inputs' dtype."""
-        rows_MK = inputs.reshape(-1, self.in_features)
-        quantized, scale = quantize_rows(rows_MK)
-        sums_MN = int8_matmul(quantized, self.weight_int8).float()
-        outputs = sums_MN.mul_(scale).mul_(self.weight_scale)
-        if self.bias is not None:
-            outputs = outputs.add_(self.bias)
-        return outputs.to(inputs.dtype).view(*inputs.shape[:-1], self.out_features)
+        rows = Rows(*quantize_rows(inputs.reshape(-1, self.in_features)))
+        return self.of_rows(rows, inputs.dtype).view(*inputs.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         """Return the shape for printing."""

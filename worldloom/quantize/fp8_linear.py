@@ -1,0 +1,124 @@
+"""A linear layer in FP8: weights and activations in e4m3, sums in float32.
+
+    y[m, n] = sum_k(xq[m, k] wq[n, k]) * sx[m] * sw[n] + b[n]
+
+`wq` has a scale per output channel, fixed when converted; `xq` has one per token, computed at each
+call or by whoever made the tokens (`Rows`). GPUs from Hopper on multiply it in their matrix units;
+anywhere else the same 8-bit values are multiplied in float32, which is exact and slow. It does not
+know which layers of a model are worth it.
+
+Letters: M tokens, K input features, N output features.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from worldloom.errors import MachineError
+from worldloom.quantize.rows import FP8, Rows, quantize_rows
+
+_COLUMN_MULTIPLE = 16
+FIRST_CAPABILITY = (9, 0)
+
+
+def multiplies_fp8(device: torch.device) -> bool:
+    """Tell whether a device's matrix units take FP8 with a scale a row."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_CAPABILITY
+
+
+def require_fp8(device: torch.device) -> None:
+    """Refuse a device that does not multiply FP8.
+
+    Raises:
+        MachineError: naming the device and what was expected.
+    """
+    if not multiplies_fp8(device):
+        found = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
+        message = (
+            f"FP8 on {found}: its matrix units do not multiply it, expected a GPU of compute "
+            "capability 9.0 or more (Hopper); INT8 runs on any"
+        )
+        raise MachineError(message)
+
+
+def unsupported_reason(in_features: int, out_features: int) -> str | None:
+    """Return why a layer of this shape cannot be FP8, or None if it can."""
+    for what, value in (("in_features", in_features), ("out_features", out_features)):
+        if value % _COLUMN_MULTIPLE:
+            return f"{what}={value} is not a multiple of {_COLUMN_MULTIPLE}"
+    return None
+
+
+class Fp8Linear(nn.Module):
+    """`nn.Linear` with FP8 weights and dynamic FP8 activations; for inference only."""
+
+    weight_fp8: Tensor
+    weight_scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, in_features: int, out_features: int, *, has_bias: bool = True) -> None:
+        """Make an empty layer, to be filled from a linear one or a state dict."""
+        super().__init__()
+        reason = unsupported_reason(in_features, out_features)
+        if reason is not None:
+            message = f"FP8 linear {in_features} -> {out_features}: {reason}"
+            raise ValueError(message)
+        self.in_features = in_features
+        self.out_features = out_features
+        self.register_buffer("weight_fp8", torch.zeros(out_features, in_features).to(FP8))
+        self.register_buffer("weight_scale", torch.ones(out_features))
+        self.register_buffer("bias", torch.zeros(out_features) if has_bias else None)
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear) -> Fp8Linear:
+        """Convert a linear layer; its weights are rounded, its bias stays as it is."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer.in_features, layer.out_features = linear.in_features, linear.out_features
+        weight, scale = quantize_rows(linear.weight.detach().float(), FP8)
+        layer.register_buffer("weight_fp8", weight)
+        layer.register_buffer("weight_scale", scale[:, 0].contiguous())
+        bias = None if linear.bias is None else linear.bias.detach().clone()
+        layer.register_buffer("bias", bias)
+        return layer
+
+    def of_rows(self, rows: Rows, dtype: torch.dtype) -> Float[Tensor, "M N"]:
+        """Return the layer's answer to rows that are FP8 already."""
+        assert rows.scale is not None, "FP8 rows come with their scales"
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return fp8_matmul(rows, self.weight_fp8, self.weight_scale, bias, dtype)
+
+    def forward(self, inputs: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch N"]:
+        """Return [..., N] in the inputs' dtype."""
+        rows = Rows(*quantize_rows(inputs.reshape(-1, self.in_features), FP8))
+        return self.of_rows(rows, inputs.dtype).view(*inputs.shape[:-1], self.out_features)
+
+    def extra_repr(self) -> str:
+        """Return the shape for printing."""
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+def fp8_matmul(
+    rows: Rows,
+    weight_NK: Shaped[Tensor, "N K"],
+    weight_scale_N: Float[Tensor, " N"],
+    bias_N: Float[Tensor, " N"] | None,
+    dtype: torch.dtype,
+) -> Float[Tensor, "M N"]:
+    """Return the scaled product of FP8 rows and FP8 weights, plus a bias."""
+    assert rows.scale is not None, "FP8 rows come with their scales"
+    if multiplies_fp8(rows.values.device) and dtype == torch.bfloat16:
+        return torch._scaled_mm(  # noqa: SLF001 - torch's one door to FP8 products
+            rows.values,
+            weight_NK.t(),
+            scale_a=rows.scale,
+            scale_b=weight_scale_N[None],
+            bias=bias_N,
+            out_dtype=dtype,
+            use_fast_accum=True,
+        )
+    products = rows.values.float() @ weight_NK.float().t()
+    outputs = products.mul_(rows.scale).mul_(weight_scale_N)
+    return (outputs if bias_N is None else outputs.add_(bias_N)).to(dtype)

@@ -92,8 +92,8 @@ def walk_parity(
         (torch.cat([walk[0] for walk in half]), np.concatenate([walk[1] for walk in half]))
         for half in walks
     )
-    ratio = _weight_bytes(small.transformer, small.decoder) / _weight_bytes(
-        full.transformer, full.decoder
+    ratio = _weight_bytes(_layers(small), small.decoder) / _weight_bytes(
+        _layers(full), full.decoder
     )
     return measure_parity(
         latents=small_latents,
@@ -116,7 +116,13 @@ def layer_parity(
         assert isinstance(transformer, WorldModelTransformer)
         return _walk(replace(full, transformer=transformer), place, config)[0]
 
-    return parity(full.transformer, compressed, walk)
+    return parity(_layers(full), compressed, walk)
+
+
+def _layers(model: WorldModel) -> nn.Module:
+    """Return a model's transformer as the layers it is made of."""
+    assert isinstance(model.transformer, nn.Module), "quantization looks at layers"
+    return model.transformer
 
 
 def _walk(model: WorldModel, place: Place, config: QuantizeStepConfig) -> tuple[Tensor, Frames]:

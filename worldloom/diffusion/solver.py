@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from worldloom.diffusion.from_host import to_device
 from worldloom.diffusion.schedule import add_noise, velocity_to_x0
 from worldloom.diffusion.solver_state import (
     Latents,
@@ -37,7 +38,7 @@ class Euler:
 
     def __init__(self, sigmas: Float[Tensor, " levels"]) -> None:
         """Take the levels; raises `ValueError` unless they fall."""
-        require_falling(sigmas)
+        self._levels = require_falling(sigmas)
         self.sigmas = sigmas
 
     def step(
@@ -48,7 +49,9 @@ class Euler:
     ) -> SolverState:
         """Go to the next level along the velocity."""
         step = state.step_index
-        latents = state.latents + (self.sigmas[step + 1] - self.sigmas[step]) * velocity
+        difference = _level_of(self._levels[step + 1], state, self.sigmas.dtype)
+        difference = difference - _level_of(self._levels[step], state, self.sigmas.dtype)
+        latents = state.latents + difference[0] * velocity
         return SolverState(latents.to(state.latents.dtype), step + 1)
 
 
@@ -57,7 +60,8 @@ class Renoise:
 
     def __init__(self, sigmas: Float[Tensor, " levels"]) -> None:
         """Take the levels; raises `ValueError` unless they fall to 0."""
-        if require_falling(sigmas)[-1] != 0:
+        self._levels = require_falling(sigmas)
+        if self._levels[-1] != 0:
             message = f"sigmas end at {float(sigmas[-1])}: expected 0 for a solver that re-noises"
             raise ValueError(message)
         self.sigmas = sigmas
@@ -73,8 +77,9 @@ class Renoise:
         Noise is drawn where the generator lives, so results do not depend on the latents' device.
         """
         step = state.step_index
-        batch, dtype = len(state.latents), state.latents.dtype
-        latents = velocity_to_x0(state.latents, velocity, self.sigmas[step].expand(batch))
+        dtype, level_dtype = state.latents.dtype, self.sigmas.dtype
+        level = _level_of(self._levels[step], state, level_dtype)
+        latents = velocity_to_x0(state.latents, velocity, level)
         if step + 2 < len(self.sigmas):
             if generator is None:
                 message = "solver renoise: no generator was given, expected one to draw noise from"
@@ -82,8 +87,8 @@ class Renoise:
             fresh = torch.randn(
                 latents.shape, generator=generator, dtype=latents.dtype, device=generator.device
             )
-            level = self.sigmas[step + 1].expand(batch)
-            latents = add_noise(latents, fresh.to(latents.device), level)
+            level = _level_of(self._levels[step + 1], state, level_dtype)
+            latents = add_noise(latents, to_device(fresh, latents.device), level)
         return SolverState(latents.to(dtype), step + 1)
 
 
@@ -119,16 +124,21 @@ def solve(
     Args:
         velocity: Asked once a step; sigma comes as [B].
         noise: Latents at the first level; their dtype is kept throughout.
-        sigmas: Falling levels.
+        sigmas: Falling levels, on the CPU: elsewhere reading them would wait for a device.
         solver: Which way to go.
         generator: Source of fresh noise; `renoise` alone draws.
         reimpose: Puts known latents back, before the first step and after each.
     """
-    stepper = make_solver(solver, sigmas.to(noise.device))
+    stepper = make_solver(solver, sigmas)
     state = SolverState(noise if reimpose is None else reimpose(noise))
-    for sigma in stepper.sigmas[:-1]:
-        predicted = velocity(state.latents, sigma.expand(len(noise)))
+    for level in sigmas.tolist()[:-1]:
+        predicted = velocity(state.latents, _level_of(level, state, sigmas.dtype))
         state = stepper.step(state, predicted, generator)
         if reimpose is not None:
             state = state.reimposed(reimpose)
     return state.latents
+
+
+def _level_of(level: float, state: SolverState, dtype: torch.dtype) -> Tensor:
+    """Return a level [B] where the latents are; nobody waits for it to get there."""
+    return torch.full((len(state.latents),), level, dtype=dtype, device=state.latents.device)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -66,6 +66,7 @@ class Context:
     is_valid: Tensor | None  # [B, S]; None if all is there
     blocks: list[BlockContext] | None = None
     of_own: Callable[[int, BlockContext], BlockContext] | None = None
+    view: ContextView | None = None  # its places, where they are worked out already
 
     def block(self, index: int, own: BlockContext) -> BlockContext:
         """Return what block `index` sees beside its own tokens."""
@@ -138,6 +139,10 @@ class WorldModelTransformer(nn.Module):
             segment, [block.plan(rays_BLE, prompt_BWE) for block in self._blocks()]
         )
 
+    def placed(self, context: Context) -> Context:
+        """Return a context whose places are worked out, for all denoising steps of a segment."""
+        return replace(context, view=self._view(context))
+
     def denoise(
         self,
         latents: Latents,
@@ -181,13 +186,18 @@ class WorldModelTransformer(nn.Module):
         """The floating-point type that tokens are computed in."""
         return self.patch_embed.weight.dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.patch_embed.weight.device
+
     def _blocks(self) -> list[TransformerBlock]:
         blocks = list(self.blocks.children())
         return [block for block in blocks if isinstance(block, TransformerBlock)]
 
     def _view(self, context: Context | None) -> ContextView | None:
-        if context is None:
-            return None
+        if context is None or context.view is not None:
+            return None if context is None else context.view
         return ContextView(self.rope(context.coordinates), context.is_valid)
 
     def _embed(self, latents: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:

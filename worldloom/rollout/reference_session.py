@@ -26,6 +26,7 @@ from torch import Tensor
 from worldloom.actions import NUM_KEYS, Actions
 from worldloom.arrays import FloatArray, SingleArray
 from worldloom.camera import pose_matrix
+from worldloom.diffusion.from_host import to_device
 from worldloom.diffusion.guidance import guided_velocity
 from worldloom.diffusion.solver import Velocity, solve
 from worldloom.diffusion.solver_state import hold_first
@@ -39,6 +40,7 @@ from worldloom.frames import (
 from worldloom.memory.reference import MemorySlot, retrieve_reference
 from worldloom.model.transformer import PreparedSegment, SegmentConditions
 from worldloom.model.vae.video_vae import DecoderCache
+from worldloom.rollout.host_copy import HostCopy
 from worldloom.rollout.reference_window import (
     nearest_query,
     no_action,
@@ -50,6 +52,7 @@ from worldloom.rollout.truth import SessionState, SessionTruth
 from worldloom.rollout.world_model import (
     Frames,
     GivenPoses,
+    PendingFrames,
     StartImage,
     WorldModel,
     decode,
@@ -105,7 +108,7 @@ class ReferenceSession:
         pose = pose_matrix(np.zeros(3), 0.0, pitch_radians)
         with torch.inference_mode():
             latent = model.encoder(image_to_video(image, model.frame_size).to(model.device))[0]
-            self.first_frame = self._take(latent, pose[None], Actions.still(1))[0]
+            self.first_frame = self._take(latent, pose[None], Actions.still(1)).wait()[0]
 
     @classmethod
     def resume(
@@ -168,6 +171,13 @@ class ReferenceSession:
     def generate_segment(self, actions: Actions, poses: GivenPoses | None = None) -> Frames:
         """Generate the frames uint8 [F, H, W, 3] that follow from a segment's actions.
 
+        Arguments and refusals are those of `begin_segment`.
+        """
+        return self.begin_segment(actions, poses).wait()
+
+    def begin_segment(self, actions: Actions, poses: GivenPoses | None = None) -> PendingFrames:
+        """Generate a segment and begin to decode the frames that follow from its actions.
+
         Args:
             actions: as many frames as `segment_frames` says.
             poses: c2w [F, 4, 4] in the session's frame, where they are known; integrated from the
@@ -197,7 +207,7 @@ class ReferenceSession:
             latent_poses=np.concatenate([past, new]),
             query_poses=np.stack(queries) if queries else np.zeros((0, 4, 4)),
             actions=np.concatenate([before, rows]),
-            known=self.truth.latents(known).to(self.model.device),
+            known=to_device(self.truth.latents(known), self.model.device),
             memory=memory,
         )
 
@@ -221,7 +231,7 @@ class ReferenceSession:
         velocity = self._velocity(
             self.model.transformer.prepare(self._conditions(window, is_conditional=True)),
             window,
-            memory.to(self.model.device),
+            to_device(memory, self.model.device),
         )
         if sampler.guidance_scale != 1:
             free = self.model.transformer.prepare(self._conditions(window, is_conditional=False))
@@ -238,7 +248,7 @@ class ReferenceSession:
         )
         made = solve(
             velocity,
-            torch.randn(shape, generator=generator).to(self.model.device),
+            to_device(torch.randn(shape, generator=generator), self.model.device),
             torch.tensor([*sampler.sigmas, 0.0]),
             sampler.solver,
             generator,
@@ -278,9 +288,9 @@ class ReferenceSession:
         rows = np.concatenate([no_action(len(memory), config.action_window_frames), rows])
         if not is_conditional:
             rows = no_action(len(rows), config.action_window_frames)
-        windows = torch.from_numpy(rows)[None].to(self.model.device)
-        at = torch.tensor([[*numbers, *range(window.num_latents)]], device=self.model.device)
-        on_device = torch.from_numpy(poses).float()[None].to(self.model.device)
+        windows = to_device(torch.from_numpy(rows)[None], self.model.device)
+        at = to_device(torch.tensor([[*numbers, *range(window.num_latents)]]), self.model.device)
+        on_device = to_device(torch.from_numpy(poses).float()[None], self.model.device)
         return SegmentConditions(
             rays=geometry.rays(on_device),
             coordinates=geometry.lattice_coordinates(at),
@@ -290,12 +300,12 @@ class ReferenceSession:
             num_memory=len(memory),
         )
 
-    def _take(self, latents: Tensor, poses: FloatArray, actions: Actions) -> Frames:
-        """Keep new latents [1, C, T, H, W] and decode the frames that they add."""
+    def _take(self, latents: Tensor, poses: FloatArray, actions: Actions) -> PendingFrames:
+        """Keep new latents [1, C, T, H, W] and begin to decode the frames that they add."""
         stride = 1 if len(poses) == 1 else TEMPORAL_STRIDE
-        self.truth.append(latents, poses[stride - 1 :: stride], actions)
-        self._frame_poses.append(np.asarray(poses))
         frames, self._decoder_cache = decode(self.model, latents, self._decoder_cache)
+        self.truth.append(HostCopy(latents).wait(), poses[stride - 1 :: stride], actions)
+        self._frame_poses.append(np.asarray(poses))
         return frames
 
     def _replay(self, state: SessionState) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from worldloom.actions import Actions
 from worldloom.arrays import FloatArray
 from worldloom.camera import pose_matrix
+from worldloom.diffusion.from_host import to_device
 from worldloom.diffusion.solver import solve
 from worldloom.errors import DataError
 from worldloom.frames import TEMPORAL_STRIDE, num_pixel_frames
@@ -23,11 +24,13 @@ from worldloom.model.attention import BlockContext
 from worldloom.model.transformer import Context
 from worldloom.model.vae.video_vae import DecoderCache
 from worldloom.rollout.context_slots import ContextSlots
+from worldloom.rollout.host_copy import HostCopy
 from worldloom.rollout.segment import Windows
 from worldloom.rollout.truth import SessionState, SessionTruth, segment_of
 from worldloom.rollout.world_model import (
     Frames,
     GivenPoses,
+    PendingFrames,
     StartImage,
     WorldModel,
     decode,
@@ -38,8 +41,6 @@ from worldloom.rollout.world_model import (
     told_sigma,
 )
 
-# Segments whose keys and values are kept for when they become memory; others are computed again.
-_CACHED_SEGMENTS = 4
 _NO_ACTION = Actions.still(1)
 
 
@@ -66,7 +67,7 @@ class WorldSession:
         with torch.inference_mode():
             video = image_to_video(image, model.frame_size).to(model.device)
             latent = model.encoder(video)[0]
-            self.first_frame = self._take(latent, pose[None], _NO_ACTION)[0]
+            self.first_frame = self._take(latent, pose[None], _NO_ACTION).wait()[0]
 
     @classmethod
     def resume(
@@ -88,7 +89,7 @@ class WorldSession:
             config, model.bank, model.retrieval, model.intrinsics, model.spill_folder
         )
         self.slots = ContextSlots(config, dtype=model.transformer.dtype, device=model.device)
-        self.committed: PayloadCache[list[BlockContext]] = PayloadCache(_CACHED_SEGMENTS)
+        self.committed: PayloadCache[list[BlockContext]] = PayloadCache(model.cached_segments)
         self._decoder_cache: DecoderCache | None = None
         self._prompt = model.encode_prompt(prompt)
 
@@ -142,6 +143,15 @@ class WorldSession:
     def generate_segment(self, actions: Actions, poses: GivenPoses | None = None) -> Frames:
         """Generate the frames uint8 [F, H, W, 3] that follow from a segment's actions.
 
+        Arguments and refusals are those of `begin_segment`.
+        """
+        return self.begin_segment(actions, poses).wait()
+
+    def begin_segment(self, actions: Actions, poses: GivenPoses | None = None) -> PendingFrames:
+        """Generate a segment and begin to decode the frames that follow from its actions.
+
+        On a GPU they may be waited for while the next segment is under way.
+
         Args:
             actions: as many frames as a segment has.
             poses: c2w [F, 4, 4] in the session's frame, where they are known; integrated from the
@@ -169,7 +179,7 @@ class WorldSession:
                 self._on_device(poses), anchor[:, 0], windows, self._prompt
             )
         )
-        context = self._context(anchor[:, 0])
+        context = transformer.placed(self._context(anchor[:, 0]))
         generator = segment_generator(self.seed, self.segment_index)
         shape = (1, config.latent_channels, count, config.latent_height, config.latent_width)
 
@@ -177,7 +187,7 @@ class WorldSession:
             told = told_sigma(sigma, sampler)[:, None].expand(-1, count)
             return transformer.denoise(noisy, told, prepared, context).float()
 
-        noise = torch.randn(shape, generator=generator).to(self.model.device)
+        noise = to_device(torch.randn(shape, generator=generator), self.model.device)
         sigmas = torch.tensor([*sampler.sigmas, 0.0])
         return solve(velocity, noise, sigmas, sampler.solver, generator)
 
@@ -191,7 +201,7 @@ class WorldSession:
             self.slots.blocks,
             self._on_device(poses),
             anchor,
-            torch.tensor([ages], device=self.model.device),
+            to_device(torch.tensor([ages]), self.model.device),
             None if all(is_valid) else torch.tensor([is_valid], device=self.model.device),
         )
 
@@ -251,21 +261,22 @@ class WorldSession:
             for block in committed
         ]
 
-    def _take(self, latents: Tensor, poses: FloatArray, actions: Actions) -> Frames:
-        """Commit latents [1, C, T, H, W] and decode the frames that they add."""
+    def _take(self, latents: Tensor, poses: FloatArray, actions: Actions) -> PendingFrames:
+        """Commit latents [1, C, T, H, W] and begin to decode the frames that they add."""
         start = len(self.truth)
+        frames, self._decoder_cache = decode(self.model, latents, self._decoder_cache)
+        on_host = HostCopy(latents)  # before the commit, so that nothing waits for that
         windows = self._windows_on_device(self.truth.windows_after(actions))
         seen = None
         if self.model.transformer.config.reach == "window" and start:
             anchor = self._on_device(self.pose)[:, 0]
             seen = self._context(anchor), anchor
         committed = self._commit(latents, self._on_device(poses), windows, seen)
-        self.truth.append(latents, poses, actions)
+        self.truth.append(on_host.wait(), poses, actions)
         self.committed.put(start, committed)
         for index in range(len(poses)):
             slot = self.slots.assign_past(start + index)
             self.slots.write(slot, committed, index)
-        frames, self._decoder_cache = decode(self.model, latents, self._decoder_cache)
         return frames
 
     def _replay(self, state: SessionState) -> None:
@@ -289,7 +300,8 @@ class WorldSession:
     def _on_device(self, poses: FloatArray) -> Tensor:
         """Return poses [4, 4] or [T, 4, 4] as float32 [1, T, 4, 4]."""
         batch = torch.from_numpy(poses.reshape(1, -1, 4, 4)).float()
-        return batch.to(self.model.device)
+        return to_device(batch, self.model.device)
 
     def _windows_on_device(self, windows: Windows) -> Windows:
-        return windows[0].to(self.model.device), windows[1].to(self.model.device)
+        keyboard, mouse = (to_device(window, self.model.device) for window in windows)
+        return keyboard, mouse

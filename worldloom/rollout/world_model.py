@@ -24,11 +24,20 @@ from worldloom.camera import Intrinsics, Kinematics, integrate_poses, require_ri
 from worldloom.diffusion.schedule import sigma_to_timestep, timestep_to_sigma
 from worldloom.errors import ConfigError, DataError
 from worldloom.memory.config import BankConfig, RetrievalConfig
+from worldloom.model.attention import BlockContext
+from worldloom.model.config import TransformerConfig
 from worldloom.model.text.text_encoder import tokenize
-from worldloom.model.transformer import Latents, WorldModelTransformer
+from worldloom.model.transformer import (
+    Context,
+    Latents,
+    PreparedSegment,
+    SegmentConditions,
+    Sigma,
+)
 from worldloom.model.vae.video_vae import DecoderCache, VAEDecoder, VAEEncoder
 from worldloom.model.vae.wan_vae import WanVAEDecoder, WanVAEEncoder
 from worldloom.rollout.config import SamplerConfig
+from worldloom.rollout.host_copy import HostCopy, beside
 from worldloom.rollout.segment import Conditioner
 
 Frames = UInt8[ByteArray, "*frames Y X 3"]
@@ -48,11 +57,49 @@ class PromptEmbedder(Protocol):
         """Return embeddings, zero after each prompt's end, and the lengths."""
 
 
+class Network(Protocol):
+    """The passes of a transformer that a session needs (`model.transformer` says what they do).
+
+    `WorldModelTransformer` has them, and so has what runs its weights fast
+    (`realtime.fast_transformer`).
+    """
+
+    config: TransformerConfig
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type that tokens are computed in."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def prepare(self, conditions: SegmentConditions) -> PreparedSegment:
+        """Work out what every denoising step of a segment shares."""
+
+    def placed(self, context: Context) -> Context:
+        """Return a context whose places are worked out, for all denoising steps of a segment."""
+
+    def denoise(
+        self,
+        latents: Latents,
+        sigma: Sigma,
+        prepared: PreparedSegment,
+        context: Context | None = None,
+    ) -> Latents:
+        """Return the velocity of latents whose noise levels are sigma."""
+
+    def commit(
+        self, latents: Latents, prepared: PreparedSegment, context: Context | None = None
+    ) -> list[BlockContext]:
+        """Return the un-rotated keys and values of clean latents, block by block."""
+
+
 @dataclass
 class WorldModel:
     """The networks and settings that sessions share."""
 
-    transformer: WorldModelTransformer
+    transformer: Network
     encoder: VAEEncoder | WanVAEEncoder
     decoder: VAEDecoder | WanVAEDecoder
     conditioner: Conditioner
@@ -63,6 +110,8 @@ class WorldModel:
     prompt_encoder: PromptEmbedder | None = None  # where prompts are umT5 embeddings
     bank: BankConfig = field(default_factory=BankConfig)
     spill_folder: Path | None = None  # where sessions keep what leaves memory; None: temporary
+    decode_stream: torch.cuda.Stream | None = None  # where frames are decoded; None: in between
+    cached_segments: int = 4  # whose keys and values a session keeps for when they become memory
 
     def encode_prompt(self, prompt: str) -> Shaped[Tensor, "1 words *width"]:
         """Return what the transformer reads of a prompt: token numbers, or embeddings."""
@@ -92,7 +141,7 @@ class WorldModel:
     @property
     def device(self) -> torch.device:
         """Where the transformer computes."""
-        return self.transformer.patch_embed.weight.device
+        return self.transformer.device
 
 
 def image_to_video(image: StartImage, frame_size: tuple[int, int]) -> Float[Tensor, "1 3 1 H W"]:
@@ -109,26 +158,51 @@ def image_to_video(image: StartImage, frame_size: tuple[int, int]) -> Float[Tens
     return pixels.permute(2, 0, 1)[None, :, None]
 
 
-def video_to_frames(video: Float[Tensor, "1 3 F H W"]) -> Frames:
-    """Return frames uint8 [F, H, W, 3] of a video in [-1, 1]."""
+def pixels_of(video: Float[Tensor, "1 3 F H W"]) -> UInt8[Tensor, "F H W 3"]:
+    """Return the frames of a video in [-1, 1], where the video is."""
     pixels = ((video[0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(1, 2, 3, 0).cpu().numpy()
+    return pixels.permute(1, 2, 3, 0).contiguous()
+
+
+def video_to_frames(video: Float[Tensor, "1 3 F H W"]) -> Frames:
+    """Return the frames uint8 [F, H, W, 3] of a video in [-1, 1]."""
+    return pixels_of(video).cpu().numpy()
+
+
+class PendingFrames:
+    """Frames uint8 [F, H, W, 3] that a device is still decoding."""
+
+    def __init__(self, chunks: list[HostCopy]) -> None:
+        """Take the chunks that are on their way."""
+        self._chunks = chunks
+
+    @property
+    def are_there(self) -> bool:
+        """Tell whether `wait` would return at once."""
+        return all(chunk.is_there for chunk in self._chunks)
+
+    def wait(self) -> Frames:
+        """Return the frames once they are on the host."""
+        chunks = [chunk.wait().numpy() for chunk in self._chunks]
+        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
 def decode(
     model: WorldModel, latents: Latents, cache: DecoderCache | None
-) -> tuple[Frames, DecoderCache]:
-    """Return the frames [F, H, W, 3] that new latents add, and the cache for the next ones.
+) -> tuple[PendingFrames, DecoderCache]:
+    """Begin to decode the frames that new latents add; return them and the cache for the next.
 
-    A few latents are decoded at a time: a window of the published model at once would need more
-    memory than its transformer.
+    On a GPU nobody waits: it happens on the model's decoding stream, behind what makes the latents
+    and beside whatever comes next. A few latents are decoded at a time: a window of the published
+    model at once would need more memory than its transformer.
     """
-    frames = []
-    for chunk in latents.split(_LATENTS_DECODED_AT_ONCE, dim=2):
-        video, cache = model.decoder(chunk, cache)
-        frames.append(video_to_frames(video))
+    chunks = []
+    with beside(model.decode_stream, latents):
+        for chunk in latents.split(_LATENTS_DECODED_AT_ONCE, dim=2):
+            video, cache = model.decoder(chunk, cache)
+            chunks.append(HostCopy(pixels_of(video)))
     assert cache is not None, "there are latents to decode"
-    return np.concatenate(frames), cache
+    return PendingFrames(chunks), cache
 
 
 def restore_decoder(
@@ -138,10 +212,13 @@ def restore_decoder(
 
     Only the latents that a decoder can look back on are decoded again.
     """
-    first = video_to_frames(model.decoder(latents[:1].transpose(0, 1)[None])[0])[0]
-    recent = latents[-(1 + model.decoder.num_past_latents) :]
-    _, cache = model.decoder(recent.transpose(0, 1)[None])
-    return first, cache
+    with beside(model.decode_stream, latents):
+        video, _ = model.decoder(latents[:1].transpose(0, 1)[None])
+        first = HostCopy(pixels_of(video))
+        recent = latents[-(1 + model.decoder.num_past_latents) :]
+        _, cache = model.decoder(recent.transpose(0, 1)[None])
+    frame: Frames = first.wait().numpy()[0]
+    return frame, cache
 
 
 def followed_poses(

@@ -1,0 +1,137 @@
+"""Runs every Triton kernel beside its formula and prints how far apart they are; not a test.
+
+Kernels are interpreted on the CPU, which must be asked for before they are imported: so this is a
+program of its own (`TRITON_INTERPRET=1 python kernel_twins.py`), and tests read what it prints.
+The interpreter truncates where a GPU rounds to FP8, so here 8 bits are INT8, and attention's
+products are in float32.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+
+import torch
+import triton
+from torch import Tensor, nn
+
+from worldloom.quantize.rows import INT8, Rows
+from worldloom.rollout.realtime import rows, time_attention, triton_attention
+from worldloom.rollout.realtime.attention_memory import fp8_attention, read_heads
+from worldloom.rollout.realtime.rows import Residual, Update
+from worldloom.rollout.realtime.time_attention import PlaceKeys
+
+R, E, G = 6, 48, 3
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=GENERATOR)
+
+
+def drawn_norm(norm: nn.Module) -> nn.Module:
+    for parameter in norm.parameters():
+        parameter.data.copy_(draw(*parameter.shape))
+    return norm
+
+
+def value(found: Rows) -> Tensor:
+    return found.values.float() * (1 if found.scale is None else found.scale)
+
+
+def apart(expected: Tensor, found: Tensor) -> float:
+    return float((expected - found).abs().max() / expected.abs().max())
+
+
+def updates() -> Iterator[tuple[str, float]]:
+    x, added, gate = draw(R, E), draw(R, E), draw(G, 6, E)
+    camera = draw(R, E), draw(R, E)
+    affine, plain = drawn_norm(nn.LayerNorm(E)), nn.LayerNorm(E, elementwise_affine=False)
+    cases: dict[str, tuple[Residual, Update]] = {
+        "nothing": (Residual(x), Update()),
+        "added": (Residual(x, added), Update()),
+        "replaced": (
+            Residual(x, added, gate[:, 2]),
+            Update(camera, affine, replaces=True),
+        ),
+        "modulated": (
+            Residual(x, added, gate[:, 2]),
+            Update(None, plain, (gate[:, 1], gate[:, 0])),
+        ),
+        "camera": (Residual(x, added), Update(camera)),
+    }
+    for name, case in cases.items():
+        for row_format in (None, INT8):
+            expected, found = rows.update(*case, row_format), rows._update_on_gpu(*case, row_format)
+            yield f"update {name} {row_format} stream", apart(expected[0], found[0])
+            yield f"update {name} {row_format} rows", apart(value(expected[1]), value(found[1]))
+
+
+def activations() -> Iterator[tuple[str, float]]:
+    x = draw(R, E)
+    for activation in ("none", "gelu", "silu"):
+        for row_format, offset in ((None, draw(G, E)), (INT8, None), (INT8, draw(G, E))):
+            arguments = x, activation, row_format, offset
+            expected, found = rows.activate(*arguments), rows._activate_on_gpu(*arguments)
+            name = f"activate {activation} {row_format} {offset is not None}"
+            yield name, apart(value(expected), value(found))
+
+
+def turns() -> Iterator[tuple[str, float]]:
+    batch, length, heads, head_dim = 2, 3, 4, 12
+    rotation = draw(batch, length, heads, head_dim // 2), draw(batch, length, heads, head_dim // 2)
+    norm = drawn_norm(nn.RMSNorm(E, eps=1e-6))
+    for name, arguments in {
+        "normed and turned": (norm, rotation),
+        "turned": (None, rotation),
+        "normed": (norm, None),
+    }.items():
+        x, buffers, plains = draw(R, E), torch.zeros(2, batch, 8, heads, head_dim), draw(2, R, E)
+        rows.turn_into(buffers[0], 4, x, *arguments, plains[0])
+        rows._turn_on_gpu(buffers[1], 4, x, *arguments, plains[1])
+        yield f"turn {name}", apart(*buffers)
+        yield f"turn {name}, before", apart(*plains)
+
+
+def times() -> Iterator[tuple[str, float]]:
+    places, heads, head_dim, batch = 5, 2, 16, 2
+    norm, key_norm = (drawn_norm(nn.RMSNorm(head_dim, eps=1e-6)) for _ in range(2))
+    for count in (3, 17):  # multiplied out, and by matrix units
+        query, keys, values = draw(batch * count * places, 3 * heads * head_dim).chunk(3, -1)
+        angles = draw(1, count, 1, head_dim // 2)
+        rotation = angles.cos(), angles.sin()
+        shared = PlaceKeys(*draw(2, batch * count, heads * head_dim), None)
+        for name, seen in {"own": PlaceKeys(keys, values, key_norm), "shared": shared}.items():
+            arguments = query, seen, norm, rotation, places
+            found = time_attention._on_gpu(*arguments)
+            yield (
+                f"time {count} {name}",
+                apart(time_attention.attend_in_time(*arguments), found),
+            )
+
+
+def attentions() -> Iterator[tuple[str, float]]:
+    batch, heads, head_dim = 2, 2, 32
+    for length, seen, masked in ((70, 256, False), (70, 150, False), (64, 150, True)):
+        query, keys = draw(batch, length, heads, head_dim), draw(batch, seen, heads, head_dim)
+        values = draw(batch, seen, heads, head_dim)
+        mask = None
+        if masked:
+            mask = torch.rand(batch, seen, generator=GENERATOR) < 0.5
+            mask[:, :130] = False  # a whole tile of keys that nobody may see
+            mask[:, -1] = True
+        turned = torch.zeros(batch * heads * head_dim, -(-seen // 16) * 16)
+        width = heads * head_dim
+        triton_attention.transpose_kernel[(triton.cdiv(seen, 64), triton.cdiv(width, 64), batch)](
+            values.reshape(-1, width), turned, seen, width, turned.shape[1], 0, 64, 64
+        )
+        expected = read_heads(query, keys, values, None if mask is None else mask[:, None, None])
+        found = fp8_attention(query, keys, turned, torch.float32, mask)
+        yield f"attention {length} {seen} {masked}", apart(expected, found)
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        kinds = (updates, activations, turns, times, attentions)
+        sys.stdout.write(json.dumps({name: error for kind in kinds for name, error in kind()}))

@@ -1,0 +1,7 @@
+"""Our attention kernel is attention: at whole and part tiles, masked and not."""
+
+
+def test_the_kernel_is_attention(kernel_errors):
+    errors = {name: error for name, error in kernel_errors.items() if name.startswith("attention")}
+    assert len(errors) == 3
+    assert max(errors.values()) < 1e-6, errors

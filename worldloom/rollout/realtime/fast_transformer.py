@@ -1,0 +1,319 @@
+"""The world-model transformer as sessions run it: fixed shapes, fused passes, captured graphs.
+
+It has the passes of `WorldModelTransformer` over the same weights and answers what that answers,
+to rounding. What differs is when things are worked out: what a prompt says once for as long as it
+stays the same, where the context lies once a segment (`placed`), and everything else in the
+strokes of `block_pass`. Shapes are captured as graphs when they are first seen. A prepared segment
+and a placed context hold until the next of their shape. For inference; it does not know sessions.
+
+Letters: B samples, C channels, T latents, H W rows and columns, L = T P own tokens, R = B L rows,
+S context tokens, E width, N heads, D channels of a head, G = B T latents, K coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from worldloom.model.attention import BlockContext
+from worldloom.model.block import BlockPlan, SegmentPlan
+from worldloom.model.config import TransformerConfig
+from worldloom.model.rope import Rotation
+from worldloom.model.transformer import (
+    Context,
+    Latents,
+    PreparedSegment,
+    SegmentConditions,
+    Sigma,
+    WorldModelTransformer,
+)
+from worldloom.quantize.fp8_linear import require_fp8
+from worldloom.rollout.realtime.action_pass import ToldActions
+from worldloom.rollout.realtime.attention_memory import (
+    AttentionMemory,
+    Fp8Memory,
+    FullMemory,
+    Size,
+)
+from worldloom.rollout.realtime.block_pass import BlockPass, Seen, Told
+from worldloom.rollout.realtime.camera_pass import CameraPass
+from worldloom.rollout.realtime.captured import Captured, GraphMemory
+from worldloom.rollout.realtime.context_memory import ContextMemory
+from worldloom.rollout.realtime.rows import Residual, Update, format_of, multiply, update
+
+Shape = tuple[int, int, int]  # samples, latents, of them memory
+Prepared = tuple[list[tuple[Tensor, Tensor]], list[ToldActions | None], Rotation]
+
+
+@dataclass
+class FastSegment(PreparedSegment):
+    """A segment's conditions, with what its actions say worked out."""
+
+    actions: list[ToldActions | None]
+    shape: Shape
+
+
+class FastTransformer:
+    """A transformer's weights, run fast."""
+
+    def __init__(self, transformer: WorldModelTransformer, *, attends_in_fp8: bool = False) -> None:
+        """Take a network whose layers are final: quantized, on their device, in their type.
+
+        Args:
+            transformer: the network; its layers are used, not copied.
+            attends_in_fp8: multiply queries, keys and values in FP8 (GPUs from Hopper on).
+
+        Raises:
+            MachineError: for FP8 on a device that does not multiply it.
+        """
+        if attends_in_fp8:
+            require_fp8(transformer.device)
+        self._network = transformer
+        self._attends_in_fp8 = attends_in_fp8
+        self.config: TransformerConfig = transformer.config
+        self._blocks = [BlockPass(block) for block in transformer._blocks()]  # noqa: SLF001
+        self._cameras = [CameraPass(blocks.block.camera) for blocks in self._blocks]
+        self._modulations = torch.stack([blocks.block.modulation for blocks in self._blocks])
+        self._context = (
+            ContextMemory(self.config, self._memory) if self.config.layout == "stream" else None
+        )
+        self._placed: Context | None = None
+        self._prompts = _ToldPrompts(transformer)
+        self._own: dict[Shape, AttentionMemory] = {}
+        self._segments: dict[Shape, FastSegment] = {}
+        self._prepare: dict[Shape, Captured[Prepared]] = {}
+        self._denoise: dict[tuple[Shape, bool], Captured[Tensor]] = {}
+        self._commit: dict[tuple[Shape, bool], Captured[Tensor]] = {}
+        self._graph_memory = GraphMemory()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type that tokens are computed in."""
+        return self._network.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._network.device
+
+    def prepare(self, conditions: SegmentConditions) -> FastSegment:
+        """Work out what every denoising step of a segment shares; it holds until the next."""
+        shape = (*conditions.rays.shape[:2], conditions.num_memory)
+        if shape not in self._prepare:
+            num_memory = conditions.num_memory
+            self._prepare[shape] = Captured(
+                lambda *told: self._tell(*told, num_memory=num_memory), self._graph_memory
+            )
+        cameras, actions, rotation = self._prepare[shape](
+            conditions.rays, conditions.coordinates, conditions.keyboard, conditions.mouse
+        )
+        prompts = self._prompts.told(conditions.prompt)
+        segment = FastSegment(
+            segment=SegmentPlan(
+                rotation, conditions.keyboard, conditions.mouse, conditions.num_memory
+            ),
+            blocks=[
+                BlockPlan(*camera, prompt) for camera, prompt in zip(cameras, prompts, strict=True)
+            ],
+            actions=actions,
+            shape=shape,
+        )
+        self._segments[shape] = segment
+        return segment
+
+    def placed(self, context: Context) -> Context:
+        """Turn a context's keys to where they are seen from; it holds until the next.
+
+        Raises:
+            ValueError: for a context whose keys are yet to be computed.
+        """
+        if context.blocks is None:
+            message = "context without keys and values: expected committed ones, block by block"
+            raise ValueError(message)
+        assert self._context is not None, "a context belongs to the stream layout"
+        self._context.place(context.blocks, self._network.rope(context.coordinates))
+        self._placed = replace(context)
+        return self._placed
+
+    def denoise(
+        self,
+        latents: Latents,
+        sigma: Sigma,
+        prepared: PreparedSegment,
+        context: Context | None = None,
+    ) -> Latents:
+        """Return the velocity (noise minus data) of latents whose noise levels are sigma."""
+        segment = self._latest(prepared)
+        is_valid = self._require_placed(context)
+        if is_valid is not None:
+            return self._denoised(latents, sigma, segment.shape, is_valid, has_context=True)
+        key = (segment.shape, context is not None)
+        if key not in self._denoise:
+            shape, has_context = key
+            self._denoise[key] = Captured(
+                lambda x, level: self._denoised(x, level, shape, None, has_context=has_context),
+                self._graph_memory,
+            )
+        return self._denoise[key](latents, sigma)
+
+    def commit(
+        self, latents: Latents, prepared: PreparedSegment, context: Context | None = None
+    ) -> list[BlockContext]:
+        """Return the un-rotated keys and values [B, L, N, D] of clean latents, block by block."""
+        segment = self._latest(prepared)
+        is_valid = self._require_placed(context)
+        if is_valid is not None:
+            keys, values = self._committed(latents, segment.shape, is_valid, has_context=True)
+        else:
+            key = (segment.shape, context is not None)
+            if key not in self._commit:
+                shape, has_context = key
+                self._commit[key] = Captured(
+                    lambda x: self._committed(x, shape, None, has_context=has_context),
+                    self._graph_memory,
+                )
+            keys, values = self._commit[key](latents).clone()
+        return [BlockContext(*pair) for pair in zip(keys, values, strict=True)]
+
+    def _latest(self, prepared: PreparedSegment) -> FastSegment:
+        if not isinstance(prepared, FastSegment) or (
+            self._segments.get(prepared.shape) is not prepared
+        ):
+            message = "prepared segment: another was prepared since, expected the latest"
+            raise ValueError(message)
+        return prepared
+
+    def _require_placed(self, context: Context | None) -> Bool[Tensor, "1 S"] | None:
+        """Place a context unless it lies there; return which of its tokens are there."""
+        if context is None:
+            return None
+        if context is not self._placed:
+            self.placed(context)
+        return context.is_valid
+
+    def _tell(
+        self, rays: Tensor, coordinates: Tensor, keyboard: Tensor, mouse: Tensor, *, num_memory: int
+    ) -> Prepared:
+        """Work out what poses and actions say to every block."""
+        dtype, batch = self.dtype, len(rays)
+        rays_RE = self._network.ray_embed(rays.flatten(0, 2).to(dtype))
+        rows = update(Residual(rays_RE), Update(), self._cameras[0].row_format)[1]
+        cameras = [camera(rays_RE, rows) for camera in self._cameras]
+        told = [
+            None
+            if block.actions is None
+            else block.actions.tell(keyboard.to(dtype), mouse.to(dtype), num_memory)
+            for block in self._blocks
+        ]
+        by_sample = [(a.unflatten(0, (batch, -1)), b.unflatten(0, (batch, -1))) for a, b in cameras]
+        return by_sample, told, self._network.rope(coordinates)
+
+    def _denoised(
+        self,
+        latents: Tensor,
+        sigma: Tensor,
+        shape: Shape,
+        is_valid: Tensor | None,
+        *,
+        has_context: bool,
+    ) -> Tensor:
+        network = self._network
+        residual, time_BTE, modulations = self._enter(latents, sigma)
+        own = None if has_context else Seen(self._own_memory(shape))
+        for index, block in enumerate(self._blocks):
+            seen = own or self._seen(index, is_valid)
+            residual = block(residual, modulations[index], self._told(shape, index), seen)
+        speaks = time_BTE.flatten(0, 1)[:, None] + network.head_modulation
+        change = Update(norm=network.head_norm, modulation=(speaks[:, 1], speaks[:, 0]))
+        _, rows = update(residual, change, format_of(network.head))
+        patches = multiply(network.head, rows, self.dtype)
+        return network._to_latents(  # noqa: SLF001 - a friend of the network
+            patches.unflatten(0, (*shape[:2], -1))
+        )
+
+    def _committed(
+        self, latents: Tensor, shape: Shape, is_valid: Tensor | None, *, has_context: bool
+    ) -> Tensor:
+        """Return keys and values [2, blocks, B, L, N, D]."""
+        residual, _, modulations = self._enter(latents, latents.new_zeros(shape[:2]))
+        own = None if has_context else Seen(self._own_memory(shape))
+        size = (2, len(self._blocks), *self._size(shape))
+        kept = torch.empty(size, dtype=self.dtype, device=self.device)
+        last = len(self._blocks) - 1
+        for index, block in enumerate(self._blocks):
+            its = BlockContext(kept[0, index], kept[1, index])
+            if index == last:  # nothing reads the last block's tokens
+                block.keys_values(residual, modulations[index], its)
+                break
+            seen = own or self._seen(index, is_valid)
+            residual = block(residual, modulations[index], self._told(shape, index), seen, its)
+        return kept
+
+    def _enter(self, latents: Tensor, sigma: Tensor) -> tuple[Residual, Tensor, Tensor]:
+        """Return tokens [R, E], embedded timesteps [B, T, E], modulations [blocks, G, 6, E]."""
+        x_BLE, time_BTE, modulation = self._network._embed(latents, sigma)  # noqa: SLF001
+        modulations = self._modulations + modulation.flatten(0, 1)
+        return Residual(x_BLE.flatten(0, 1)), time_BTE, modulations
+
+    def _told(self, shape: Shape, index: int) -> Told:
+        segment = self._segments[shape]
+        return Told(segment.segment.rotation, segment.blocks[index], segment.actions[index])
+
+    def _seen(self, index: int, is_valid: Tensor | None) -> Seen:
+        assert self._context is not None, "a context belongs to the stream layout"
+        return self._context.seen(index, is_valid)
+
+    def _size(self, shape: Shape) -> Size:
+        config = self.config
+        tokens = shape[1] * config.tokens_per_latent_frame
+        return shape[0], tokens, config.num_heads, config.head_dim
+
+    def _own_memory(self, shape: Shape) -> AttentionMemory:
+        """Return the memory of passes without a context; blocks use it one after another."""
+        if shape not in self._own:
+            self._own[shape] = self._memory(self._size(shape))
+        return self._own[shape]
+
+    def _memory(self, size: Size) -> AttentionMemory:
+        if self._attends_in_fp8:
+            return Fp8Memory(size, self.device)
+        return FullMemory(size, self.dtype, self.device)
+
+
+class _ToldPrompts:
+    """What the latest prompt of each batch size says to the blocks, in memory that stays."""
+
+    def __init__(self, network: WorldModelTransformer) -> None:
+        self._network = network
+        self._latest: dict[int, Tensor] = {}
+        self._told: dict[int, list[BlockContext | None]] = {}
+
+    def told(self, prompt: Tensor) -> list[BlockContext | None]:
+        """Return each block's keys and values of a prompt, worked out when it is another."""
+        batch, latest = len(prompt), self._latest.get(len(prompt))
+        is_same = latest is not None and (
+            (latest.data_ptr(), latest.shape) == (prompt.data_ptr(), prompt.shape)
+        )
+        if not is_same:
+            self._work_out(prompt)
+            self._latest[batch] = prompt  # held, so that no other prompt can lie where it lies
+        return self._told[batch]
+
+    def _work_out(self, prompt: Tensor) -> None:
+        network, batch = self._network, len(prompt)
+        words = prompt if network.text_encoder is None else network.text_encoder(prompt)
+        words_BWE = network.text_embed(words.to(network.dtype))
+        said = [
+            None if block.cross_attn is None else block.cross_attn.keys_values(words_BWE)
+            for block in network._blocks()  # noqa: SLF001 - a friend of the network
+        ]
+        if batch not in self._told:
+            self._told[batch] = said
+            return
+        for mine, its in zip(self._told[batch], said, strict=True):
+            if mine is not None and its is not None:
+                mine.keys.copy_(its.keys)
+                mine.values.copy_(its.values)

@@ -1,0 +1,85 @@
+"""Attention in FP8 as a Triton kernel for Hopper: every query sees every key, no mask in the loop.
+
+Both products run in e4m3 with float32 sums. Keys come with a head's channels last, values with
+tokens last, because Hopper's 8-bit products read both operands along the axis they sum over. The
+weights of the softmax are multiplied by 256 before they are rounded, which cancels in the division,
+so that small ones are not lost. Reads go through tensor descriptors (the bulk copy engine). It does
+not know where queries, keys and values come from.
+
+Letters: M queries and N keys of a tile, D channels of a head.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _take_tile(
+    query, keys, values, is_there, most, total, mixed, start, sample, head, seq_keys, scale,
+    HAS_TAIL: tl.constexpr, HAS_MASK: tl.constexpr,
+    BLOCK_N: tl.constexpr, D: tl.constexpr,
+):  # fmt: skip
+    """Take one tile of keys into the running softmax."""
+    n = start + tl.arange(0, BLOCK_N)
+    scores = tl.dot(query, keys.load([sample * seq_keys + start, head * D]).T)
+    if HAS_TAIL:
+        scores = tl.where((n < seq_keys)[None], scores, -1e30)
+    if HAS_MASK:
+        seen = tl.load(is_there + sample * seq_keys + n, mask=n < seq_keys, other=0)
+        scores = tl.where((seen != 0)[None], scores, -1e30)
+    now = tl.maximum(most, tl.max(scores, 1) * scale)
+    weights = tl.exp2(scores * scale - now[:, None] + 8.0)
+    shrink = tl.exp2(most - now)
+    total = total * shrink + tl.sum(weights, 1)
+    row = (sample * tl.num_programs(1) + head) * D
+    turned = values.load([row, start]).T
+    mixed = tl.dot(weights.to(turned.dtype), turned, mixed * shrink[:, None])
+    return now, total, mixed
+
+
+@triton.jit
+def attention_kernel(
+    queries, keys, values, is_there, out, seq_queries, seq_keys, scale,
+    HAS_TAIL: tl.constexpr, HAS_MASK: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, D: tl.constexpr,
+):  # fmt: skip
+    """Mix values [B N D, S] by queries [B L, N D] and keys [B S, N D] into [B L, N D]."""
+    head, sample = tl.program_id(1), tl.program_id(2)
+    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    query = queries.load([sample * seq_queries + tl.program_id(0) * BLOCK_M, head * D])
+    most = tl.full((BLOCK_M,), -1e30, tl.float32)
+    total = tl.zeros((BLOCK_M,), tl.float32)
+    mixed = tl.zeros((BLOCK_M, D), tl.float32)
+    whole = seq_keys // BLOCK_N * BLOCK_N
+    for start in range(0, whole, BLOCK_N):
+        most, total, mixed = _take_tile(
+            query, keys, values, is_there, most, total, mixed, start, sample, head, seq_keys,
+            scale, False, HAS_MASK, BLOCK_N, D,
+        )  # fmt: skip
+    if HAS_TAIL:
+        most, total, mixed = _take_tile(
+            query, keys, values, is_there, most, total, mixed, whole, sample, head, seq_keys,
+            scale, True, HAS_MASK, BLOCK_N, D,
+        )  # fmt: skip
+    mixed = mixed / total[:, None]
+    row = (sample * seq_queries + m).to(tl.int64)[:, None]
+    at = out + row * (tl.num_programs(1) * D) + head * D + tl.arange(0, D)[None]
+    tl.store(at, mixed.to(out.dtype.element_ty), mask=(m < seq_queries)[:, None])
+
+
+@triton.jit
+def transpose_kernel(
+    x, out, rows_a_sample, width, out_length, first_row,
+    BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Write rows [B L, E] as columns of [B E, S], from column `first_row` on."""
+    sample = tl.program_id(2).to(tl.int64)
+    r = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = (r < rows_a_sample)[:, None] & (c < width)[None]
+    at = x + (sample * rows_a_sample + r)[:, None] * width + c[None]
+    tile = tl.load(at, mask=inside, other=0.0)
+    to = out + (sample * width + c)[:, None] * out_length + first_row + r[None]
+    tl.store(to, tl.trans(tile).to(out.dtype.element_ty), mask=tl.trans(inside))

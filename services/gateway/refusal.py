@@ -7,11 +7,14 @@ who refuses.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from services import protocol
 from services.contract import RETRYABLE, ErrorCode, SessionError
 from services.gateway.player_socket import PlayerSocket
+
+ERRORS_PAGE = Path(__file__).parents[2] / "docs" / "serving-errors.md"
 
 
 class Refusal(NamedTuple):
@@ -143,3 +146,12 @@ def errors_page() -> str:
         cells = [f"`{code}`", refusal.when, str(refusal.http_status), str(refusal.close_code)]
         lines.append(f"| {' | '.join(cells)} | {retryable} |")
     return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    ERRORS_PAGE.write_text(errors_page())
+
+
+if __name__ == "__main__":
+    main()

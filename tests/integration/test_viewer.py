@@ -557,6 +557,7 @@ def test_nobody_stumbles(served, visit, scheme, size) -> None:
     begin(page)
     expect(figure(page, "Frames a second")).not_to_have_text("0")
     assert page.evaluate(ACCESS) == []
+    assert page.locator("#screen").bounding_box() == page.locator("#stage").bounding_box()
     page.click("#pause")
     state(page, "paused")
     assert page.evaluate(ACCESS) == []

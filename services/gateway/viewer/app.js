@@ -24,7 +24,7 @@ const CRISP_ITEM = "worldloom crisp";
 const byId = (id) => document.getElementById(id);
 const view = new WalkView();
 const chooser = new Chooser((choice) => begin(choice));
-let served = { worlds: [] };
+let served = null; // the release that walks begin in, once it is known
 let current = null; // the walk under way: choice, session, walk, input, recorder
 
 // -- what is served
@@ -96,7 +96,6 @@ async function begin(choice) {
   document.title = `${choice.title} \u00b7 Worldloom`;
   history.replaceState(null, "", choice.world ? formatHash(choice) : location.pathname);
   view.open(choice);
-  veilWaiting("Opening the world", "The first picture is on its way.");
 
   const session = new Session({
     url: location.href,
@@ -105,7 +104,7 @@ async function begin(choice) {
     image: choice.image,
     prompt: choice.prompt,
     seed: choice.seed,
-    encoding: await chooseEncoding(served.encodings ?? []),
+    encoding: await chooseEncoding(served),
     lateFrames: "drop",
   });
   const controls = new Controls();
@@ -116,8 +115,9 @@ async function begin(choice) {
     onShow: show,
     onRest: (isResting) => view.toast(isResting ? "Standing still until you move." : "Walking on."),
   });
-  current = { choice, session, walk, controls, input, recorder: null, recordedSince: 0 };
+  current = { choice, session, walk, input, recorder: null, recordedSince: 0 };
   listen(session);
+  setTimeout(() => showOpening(session), UNNOTICED_MS);
   requestAnimationFrame(tick);
   // What goes wrong is told by `ended`, wherever it happens.
   session.open().catch(() => {});
@@ -139,6 +139,7 @@ function listen(session) {
   });
   on("notice", (notice) => view.toast(noticeWords(notice)));
   on("error", (error) => {
+    current.lastError = error;
     view.toast(sentenceOf(error));
     if (session.state === "active") current.walk.go(); // a pause that was refused
   });
@@ -162,6 +163,11 @@ function changeState(state, before) {
   }
 }
 
+function showOpening(session) {
+  if (current?.session !== session || !["new", "opening"].includes(session.state)) return;
+  veilWaiting("Opening the world", "The first picture is on its way.");
+}
+
 function showReconnecting(session) {
   const isAway = session.state === "dropped" || session.state === "resuming";
   if (current?.session !== session || !isAway) return;
@@ -174,11 +180,13 @@ function veilWaiting(title, words, actions = []) {
   view.veil({ title, words, isWaiting: true, actions });
 }
 
-function showEnding({ error, reason }) {
-  const { choice } = current;
+function showEnding({ error: ownError, reason }) {
+  const { choice, lastError } = current;
+  // Why a session failed was told before its end.
+  const error = ownError ?? (reason === "failed" ? lastError : null);
   const { title, words } = endingWords({ error, reason });
   const again = { label: "Walk again", onClick: () => begin(choice), isMain: true };
-  if (error?.isRetryable) again.label = "Try again";
+  if (ownError?.isRetryable) again.label = "Try again";
   stopRecording();
   current.input.stop();
   view.setState("ended");
@@ -337,7 +345,7 @@ byId("save-actions").addEventListener("click", () => current && saveActions());
 byId("share").addEventListener("click", () => current && share());
 byId("crisp").addEventListener("click", toggleCrisp);
 byId("whole").addEventListener("click", toggleWhole);
-byId("record").disabled = filmKind() === null;
+byId("record").hidden = filmKind() === null;
 byId("whole").hidden = !document.fullscreenEnabled;
 document.addEventListener("fullscreenchange", () =>
   byId("whole").setAttribute("aria-pressed", String(document.fullscreenElement !== null)),
@@ -346,7 +354,7 @@ byId("walk").addEventListener("keydown", (event) => {
   if (event.code === "KeyP" && !event.repeat && !event.ctrlKey && !event.metaKey) togglePause();
 });
 addEventListener("hashchange", () => {
-  if (!current) chooser.show(served.worlds, parseHash(location.hash));
+  if (!current && served) chooser.show(served.worlds, parseHash(location.hash));
 });
 addEventListener("pagehide", end);
 

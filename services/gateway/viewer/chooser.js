@@ -49,6 +49,7 @@ export class Chooser {
   /** Show the worlds that are served, the chosen one marked. */
   show(worlds, wanted = {}) {
     this.#known = worlds;
+    document.getElementById("begin").disabled = false;
     this.#ownCard = this.#makeOwnCard();
     this.#worlds.replaceChildren(...worlds.map(makeCard), this.#ownCard);
     const isThere = worlds.some(({ name }) => name === wanted.world);

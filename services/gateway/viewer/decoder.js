@@ -9,11 +9,18 @@ import { KIND_H264_DELTA, KIND_H264_KEY, KIND_JPEG, SessionError } from "./proto
 
 // Constrained baseline 3.1: 1280x720, and what a server without a better reason sends.
 const LIKELY_CODEC = "avc1.42E01F";
+// Smaller pictures are a few kilobytes as JPEG, and lose more than they save as video.
+const SMALLEST_VIDEO_PIXELS = 160 * 160;
 const SPS = 7; // kind of the NAL unit that begins a stream
 
-/** Return "h264" where the server offers it and this browser decodes it, else "jpeg". */
-export async function chooseEncoding(offered, scope = globalThis) {
-  if (!offered.includes("h264") || typeof scope.VideoDecoder !== "function") return "jpeg";
+/**
+ * Return "h264" where the server offers it, this browser decodes it and it pays, else "jpeg".
+ *
+ * @param {{encodings: string[], width: number, height: number}} release as `fetchWorlds` tells it
+ */
+export async function chooseEncoding({ encodings, width, height }, scope = globalThis) {
+  const isWorthIt = encodings.includes("h264") && width * height >= SMALLEST_VIDEO_PIXELS;
+  if (!isWorthIt || typeof scope.VideoDecoder !== "function") return "jpeg";
   const config = { codec: LIKELY_CODEC, optimizeForLatency: true };
   const { supported } = await scope.VideoDecoder.isConfigSupported(config);
   return supported ? "h264" : "jpeg";

@@ -8,6 +8,7 @@ import { Loom } from "./loom.js";
 import { STATE_NAMES } from "./sentences.js";
 
 const DOT_OF_STATE = { active: "good", dropped: "bad", resuming: "warn", queued: "warn" };
+const NOT_YET = new Set(["new", "queued", "opening"]);
 const TOAST_SECONDS = 4;
 
 const byId = (id) => document.getElementById(id);
@@ -32,6 +33,8 @@ export class WalkView {
     byId("walk-title").replaceChildren(title, number);
     byId("coach").classList.remove("is-done");
     byId("coach").textContent = "W A S D to walk, drag or \u2190 \u2192 to look";
+    this.setState("new");
+    this.unveil();
     this.loom.clear();
     this.#clear();
     if (picture) this.#showStart(picture);
@@ -59,6 +62,9 @@ export class WalkView {
     this.#shownState = state;
     byId("state").textContent = STATE_NAMES[state] ?? state;
     byId("state-dot").className = `dot ${DOT_OF_STATE[state] ?? ""}`;
+    for (const tool of ["pause", "record", "save-actions"]) {
+      byId(tool).disabled = NOT_YET.has(state) || (state === "ended" && tool !== "save-actions");
+    }
     document.body.dataset.state = state;
   }
 
@@ -87,7 +93,6 @@ export class WalkView {
   }
 
   unveil() {
-    if (this.#veil.hidden) return;
     const focused = document.activeElement;
     const isFree = focused === document.body || focused === byId("walk-title");
     const hadFocus = isFree || this.#veil.contains(focused);

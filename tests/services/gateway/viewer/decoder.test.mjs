@@ -90,11 +90,13 @@ test("the codec is what the stream's sequence header says", () => {
   assert.equal(codecOf(DELTA), null);
 });
 
-test("H.264 is asked for where the server offers it and the browser decodes it", async () => {
-  assert.equal(await chooseEncoding(["jpeg", "h264"], browser()), "h264");
-  assert.equal(await chooseEncoding(["jpeg"], browser()), "jpeg");
-  assert.equal(await chooseEncoding(["jpeg", "h264"], browser({ isSupported: false })), "jpeg");
-  assert.equal(await chooseEncoding(["jpeg", "h264"], {}), "jpeg");
+test("H.264 is asked for where the server offers it, the browser decodes it and it pays", async () => {
+  const release = { encodings: ["jpeg", "h264"], width: 1280, height: 704 };
+  assert.equal(await chooseEncoding(release, browser()), "h264");
+  assert.equal(await chooseEncoding({ ...release, encodings: ["jpeg"] }, browser()), "jpeg");
+  assert.equal(await chooseEncoding({ ...release, width: 64, height: 64 }, browser()), "jpeg");
+  assert.equal(await chooseEncoding(release, browser({ isSupported: false })), "jpeg");
+  assert.equal(await chooseEncoding(release, {}), "jpeg");
 });
 
 test("pictures come out in the order their frames went in, however long each takes", async () => {

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
@@ -49,6 +50,7 @@ def create_app(build: Callable[[], Parts], *, is_fake: bool = False) -> FastAPI:
     app.include_router(admin.router)
     app.include_router(kserve.router)
     app.add_exception_handler(SessionError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failed)
     app.add_api_websocket_route(protocol.SESSION_PATH, _play)
     if VIEWER.is_dir():
@@ -124,6 +126,15 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
         raise error
     body = {"code": error.code, "message": error.message, "is_retryable": error.is_retryable}
     return JSONResponse(body, REFUSALS[error.code].http_status)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    path = ".".join(map(str, first["loc"]))
+    sentence = f"{path}: {first['msg']} (value {str(first.get('input'))[:200]!r})"
+    return await _refused(request, SessionError(ErrorCode.BAD_MESSAGE, sentence))
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:

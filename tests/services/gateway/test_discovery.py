@@ -1,0 +1,48 @@
+"""Backends behind a name."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.gateway.backends import BackendConfig
+from services.gateway.discovery import follow, resolve, split_name
+from worldloom.errors import ConfigError
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_backends_come_and_go_with_the_addresses_of_a_name(gateway, config) -> None:
+    async with gateway(config.model_copy(update={"backends": ()})) as running:
+        pool, found = running.parts.pool, {"10.0.0.1:8001"}
+
+        async def look_up(host: str, port: int) -> set[str]:
+            assert (host, port) == ("engines", 8001)
+            return found
+
+        named = BackendConfig(address="dns://engines:8001", model_version="7", share=0.5)
+        following = asyncio.create_task(
+            follow(named, pool, running.parts.retirement, 0.01, look_up)
+        )
+        await running.until(lambda: len(pool) == 1)
+        [backend] = pool
+        assert (backend.address, backend.model_version, backend.share) == (
+            "10.0.0.1:8001",
+            "7",
+            0.5,
+        )
+        found = {"10.0.0.2:8001"}
+        await running.until(lambda: [each.address for each in pool] == ["10.0.0.2:8001"])
+        following.cancel()
+
+
+async def test_the_machines_resolver_is_asked() -> None:
+    assert "127.0.0.1:8001" in await resolve("localhost", 8001)
+    assert await resolve("no-such-name.invalid", 8001) == ()
+
+
+@pytest.mark.parametrize("address", ["dns://engines", "dns://:8001", "dns://engines:http"])
+def test_a_name_needs_a_port(address) -> None:
+    with pytest.raises(ConfigError, match="dns://host:port"):
+        split_name(address)

@@ -113,7 +113,8 @@ class Retrieval:
             num_actions=found.progress.num_frames + num_pending,
             num_frames=found.progress.num_frames,
             num_segments=found.state.num_segments,
-            is_finishing=found.progress.is_finishing,
+            # Without its queue a session is not near its end: who resumes it tells the rest again.
+            is_finishing=found.progress.is_finishing and found.pending is not None,
             paused_at=now if found.progress.is_paused else None,
             num_durable_units=found.state.stop,
         )

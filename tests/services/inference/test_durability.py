@@ -88,6 +88,23 @@ def test_frames_that_were_not_stored_are_made_again_but_not_sent(
     assert [event.num_frames for event in again.segments] == [6, 12]
 
 
+def test_session_that_was_to_finish_is_not_over_while_its_queue_is_lost(make_bench, store) -> None:
+    first = make_bench(store=store)
+    first.open("a", seed=3, is_resumable=True)
+    first.run()
+    first.act("a", 0, 36, 1)
+    first.send(contract.SessionStop(session_id="a", finish_queue=True))
+    first.run()  # two segments: more would need acknowledgements
+    second = make_bench(store=store)
+    again = second.resume("a", 24)
+    second.run()
+    [ready] = again.events
+    second.act("a", ready.next_action_index, 36 - ready.next_action_index, 1)
+    second.send(contract.SessionStop(session_id="a", finish_queue=True))
+    second.run()
+    assert sorted(again.frames) == list(range(25, 37))
+
+
 def test_state_of_another_release_is_refused(make_bench, store) -> None:
     first = make_bench(store=store, digest="sha256:1")
     first.open("a", is_resumable=True)

@@ -56,6 +56,7 @@ NOUNS: Mapping[str, Noun] = {
     "model": Noun("cli.model", "Describe models and their presets."),
     "train": Noun("cli.train", "Train outside a pipeline, such as the starter weights."),
     "registry": Noun("cli.registry", "List model versions and promote them under guard."),
+    "up": Noun("cli.up", "Serve a release with gateway and viewer, at one address."),
     "serve": Noun("cli.serve", "Serve a release."),
     "play": Noun("cli.play", "Send actions to a server and keep its frames."),
     "demo": Noun("cli.demo", "Go the whole path once, from captured worlds to served frames."),

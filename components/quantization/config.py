@@ -23,7 +23,7 @@ class QuantizeStepConfig(Config):
     """How the student is compressed and what the release is made of."""
 
     linears: QuantizeLinearsConfig = Field(
-        QuantizeLinearsConfig(), description="which linear layers become INT8"
+        QuantizeLinearsConfig(), description="which linear layers become 8-bit"
     )
     parity: ParityRunConfig = Field(ParityRunConfig(), description="the comparison's walks")
     kinematics: Kinematics = Field(Kinematics(), description="what an action moves")

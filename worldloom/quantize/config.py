@@ -17,8 +17,12 @@ _EDGES = (
 
 
 class QuantizeLinearsConfig(Config):
-    """Which linear layers of a module become INT8 (weights and activations)."""
+    """Which linear layers of a module become 8-bit (weights and activations)."""
 
+    number_format: Literal["int8", "fp8"] = Field(
+        "int8",
+        description="int8: any device; fp8 (e4m3): faster on GPUs from Hopper on, slow elsewhere",
+    )
     layers: Literal["attention", "all"] = Field(
         "all",
         description="attention: the projections of self and cross attention alone; all: every "
@@ -42,7 +46,7 @@ class QuantizeLinearsConfig(Config):
         return patterns
 
     def selects(self, name: str) -> bool:
-        """Tell whether the linear layer of this dotted name becomes INT8."""
+        """Tell whether the linear layer of this dotted name becomes 8-bit."""
         if self.layers == "attention" and not re.search(_ATTENTION, name):
             return False
         return not any(re.search(pattern, name) for pattern in self.keep)

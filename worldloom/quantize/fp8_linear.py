@@ -1,11 +1,8 @@
 """A linear layer in FP8: weights and activations in e4m3, sums in float32.
 
-    y[m, n] = sum_k(xq[m, k] wq[n, k]) * sx[m] * sw[n] + b[n]
-
-`wq` has a scale per output channel, fixed when converted; `xq` has one per token, computed at each
-call or by whoever made the tokens (`Rows`). GPUs from Hopper on multiply it in their matrix units;
-anywhere else the same 8-bit values are multiplied in float32, which is exact and slow. It does not
-know which layers of a model are worth it.
+Scales are absmax / 448, of an output channel's weights and of a token. GPUs from Hopper on multiply
+it in their matrix units; anywhere else the same 8-bit values are multiplied in float32, which is
+exact and slow. It does not know which layers of a model are worth it.
 
 Letters: M tokens, K input features, N output features.
 """
@@ -14,10 +11,11 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldloom.errors import MachineError
-from worldloom.quantize.rows import FP8, Rows, quantize_rows
+from worldloom.quantize.eight_bit_linear import EightBitLinear
+from worldloom.quantize.rows import FP8, Rows
 
 _COLUMN_MULTIPLE = 16
 FIRST_CAPABILITY = (9, 0)
@@ -43,61 +41,25 @@ def require_fp8(device: torch.device) -> None:
         raise MachineError(message)
 
 
-def unsupported_reason(in_features: int, out_features: int) -> str | None:
-    """Return why a layer of this shape cannot be FP8, or None if it can."""
-    for what, value in (("in_features", in_features), ("out_features", out_features)):
-        if value % _COLUMN_MULTIPLE:
-            return f"{what}={value} is not a multiple of {_COLUMN_MULTIPLE}"
-    return None
-
-
-class Fp8Linear(nn.Module):
+class Fp8Linear(EightBitLinear):
     """`nn.Linear` with FP8 weights and dynamic FP8 activations; for inference only."""
 
-    weight_fp8: Tensor
-    weight_scale: Tensor
-    bias: Tensor | None
-
-    def __init__(self, in_features: int, out_features: int, *, has_bias: bool = True) -> None:
-        """Make an empty layer, to be filled from a linear one or a state dict."""
-        super().__init__()
-        reason = unsupported_reason(in_features, out_features)
-        if reason is not None:
-            message = f"FP8 linear {in_features} -> {out_features}: {reason}"
-            raise ValueError(message)
-        self.in_features = in_features
-        self.out_features = out_features
-        self.register_buffer("weight_fp8", torch.zeros(out_features, in_features).to(FP8))
-        self.register_buffer("weight_scale", torch.ones(out_features))
-        self.register_buffer("bias", torch.zeros(out_features) if has_bias else None)
+    format_name = "FP8"
+    weight_name = "weight_fp8"
+    row_format = FP8
 
     @classmethod
-    def from_linear(cls, linear: nn.Linear) -> Fp8Linear:
-        """Convert a linear layer; its weights are rounded, its bias stays as it is."""
-        layer = cls.__new__(cls)
-        nn.Module.__init__(layer)
-        layer.in_features, layer.out_features = linear.in_features, linear.out_features
-        weight, scale = quantize_rows(linear.weight.detach().float(), FP8)
-        layer.register_buffer("weight_fp8", weight)
-        layer.register_buffer("weight_scale", scale[:, 0].contiguous())
-        bias = None if linear.bias is None else linear.bias.detach().clone()
-        layer.register_buffer("bias", bias)
-        return layer
+    def unsupported_reason(cls, in_features: int, out_features: int) -> str | None:
+        """Return why a layer of this shape cannot be FP8, or None if it can."""
+        for what, value in (("in_features", in_features), ("out_features", out_features)):
+            if value % _COLUMN_MULTIPLE:
+                return f"{what}={value} is not a multiple of {_COLUMN_MULTIPLE}"
+        return None
 
     def of_rows(self, rows: Rows, dtype: torch.dtype) -> Float[Tensor, "M N"]:
         """Return the layer's answer to rows that are FP8 already."""
-        assert rows.scale is not None, "FP8 rows come with their scales"
         bias = None if self.bias is None else self.bias.to(dtype)
-        return fp8_matmul(rows, self.weight_fp8, self.weight_scale, bias, dtype)
-
-    def forward(self, inputs: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch N"]:
-        """Return [..., N] in the inputs' dtype."""
-        rows = Rows(*quantize_rows(inputs.reshape(-1, self.in_features), FP8))
-        return self.of_rows(rows, inputs.dtype).view(*inputs.shape[:-1], self.out_features)
-
-    def extra_repr(self) -> str:
-        """Return the shape for printing."""
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+        return fp8_matmul(rows, self.weight, self.weight_scale, bias, dtype)
 
 
 def fp8_matmul(

@@ -1,7 +1,7 @@
 """A release: the folder that one server needs, written and opened.
 
     release.json                `ReleaseConfig`
-    transformer.safetensors     the student, with INT8 layers where it was quantized
+    transformer.safetensors     the student, with 8-bit layers where it was quantized
     encoder.{json,safetensors}  the VAE's encoder, for start images
     decoder.{json,safetensors}  the (pruned) decoder
     worlds/<name>.png           start images
@@ -31,7 +31,7 @@ from worldloom.model.vae.video_vae import (
     save_decoder,
     save_encoder,
 )
-from worldloom.quantize.convert import load_quantized
+from worldloom.quantize.convert import load_quantized, tell_slow_layers
 from worldloom.rollout.config import ReleaseConfig, WorldEntry
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.session import WorldSession
@@ -146,6 +146,7 @@ def load_release(folder: Path) -> Release:
     transformer = WorldModelTransformer(config.transformer)
     try:
         load_quantized(transformer, load_file(folder / TRANSFORMER_FILE))
+        tell_slow_layers(transformer, transformer.device)
     except (OSError, SafetensorError) as error:
         message = f"{folder / TRANSFORMER_FILE}: cannot be read ({error})"
         raise ArtifactError(message) from error

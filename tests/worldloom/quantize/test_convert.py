@@ -13,6 +13,7 @@ from worldloom.quantize.convert import (
     load_quantized,
     parity,
     quantize_linears,
+    tell_slow_layers,
 )
 from worldloom.quantize.linear import Int8Linear
 
@@ -133,3 +134,23 @@ def test_parity_shows_a_damaged_layer() -> None:
     rows = {row.name: row for row in parity(network, converted, lambda m: m(INPUTS))}
     assert rows["blocks.1.ffn.0"].relative_error > 0.5
     assert rows["blocks.0.ffn.0"].relative_error < 0.1
+
+
+def test_a_module_in_fp8_is_loaded_as_it_was_written_and_says_that_it_is_slow_here(caplog) -> None:
+    network, again = seeded(16), Network(16)
+    names = quantize_linears(network, QuantizeLinearsConfig(number_format="fp8"))
+    assert sorted(load_quantized(again, load(save(network.state_dict())))) == sorted(names)
+    assert torch.equal(again(INPUTS), network(INPUTS))
+    with caplog.at_level("WARNING"):
+        told = tell_slow_layers(again, torch.device("cpu"))
+    assert told == f"{len(names)} FP8 layers multiplied in float32"
+    assert caplog.records[0].getMessage() == "fp8_fallback"
+    assert tell_slow_layers(Network(), torch.device("cpu")) is None
+
+
+def test_parity_of_fp8_is_close_in_every_layer() -> None:
+    network, small = seeded(16), seeded(16)
+    names = quantize_linears(small, QuantizeLinearsConfig(number_format="fp8"))
+    rows = parity(network, small, lambda module: module(INPUTS))
+    assert [row.name for row in rows] == [*names, "output"]
+    assert all(row.cosine > 0.99 and 0 < row.relative_error < 0.15 for row in rows)

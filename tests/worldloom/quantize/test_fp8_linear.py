@@ -6,7 +6,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from worldloom.errors import MachineError
-from worldloom.quantize.fp8_linear import Fp8Linear, require_fp8, unsupported_reason
+from worldloom.quantize.fp8_linear import Fp8Linear, require_fp8
 
 
 def draw(*shape, seed=0):
@@ -62,8 +62,8 @@ def test_state_is_plain_fp8_and_survives_safetensors():
 
 
 def test_odd_shapes_and_other_devices_are_refused_with_the_reason():
-    assert unsupported_reason(64, 32) is None
-    assert "in_features=24" in str(unsupported_reason(24, 32))
+    assert Fp8Linear.unsupported_reason(64, 32) is None
+    assert "in_features=24" in str(Fp8Linear.unsupported_reason(24, 32))
     with pytest.raises(ValueError, match="out_features=24"):
         Fp8Linear(64, 24)
     with pytest.raises(MachineError, match="FP8 on the CPU"):

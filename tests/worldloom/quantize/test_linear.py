@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from worldloom.quantize.linear import (
     Int8Linear,
     int8_matmul,
-    unsupported_reason,
 )
 from worldloom.quantize.rows import quantize_rows
 
@@ -93,11 +92,11 @@ def test_state_is_plain_int8_and_survives_safetensors() -> None:
     ("inputs", "outputs", "word"), [(6, 8, "in_features=6"), (8, 9, "out_features=9")]
 )
 def test_odd_shapes_are_refused_with_the_reason(inputs: int, outputs: int, word: str) -> None:
-    assert word in str(unsupported_reason(inputs, outputs))
+    assert word in str(Int8Linear.unsupported_reason(inputs, outputs))
     with pytest.raises(ValueError, match=word):
         Int8Linear(inputs, outputs)
 
 
 def test_sums_that_could_overflow_are_refused() -> None:
-    assert unsupported_reason(133144, 8) is None
-    assert "overflow" in str(unsupported_reason(133152, 8))
+    assert Int8Linear.unsupported_reason(133144, 8) is None
+    assert "overflow" in str(Int8Linear.unsupported_reason(133152, 8))

@@ -16,7 +16,7 @@ def test_largest_value_of_a_row_becomes_the_largest_number(dtype):
     assert torch.equal(quantized.float().abs().amax(-1), torch.full((50,), LARGEST[dtype]))
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(INT8, 0.005), (FP8, 0.033)])
+@pytest.mark.parametrize(("dtype", "most"), [(INT8, 0.005), (FP8, 0.036)])
 def test_values_times_scale_are_the_row(dtype, most):
     rows = draw(50, 40)
     quantized, scale = quantize_rows(rows, dtype)

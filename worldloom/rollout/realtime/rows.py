@@ -19,8 +19,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from worldloom.model.rope import Rotation, rotate
-from worldloom.quantize.fp8_linear import Fp8Linear
-from worldloom.quantize.linear import Int8Linear
+from worldloom.quantize.eight_bit_linear import EightBitLinear
 from worldloom.quantize.rows import FP8, INT8, Rows, quantize_rows
 from worldloom.rollout.realtime import triton_rows as kernels
 
@@ -55,14 +54,12 @@ class Update:
 
 def format_of(layer: nn.Module) -> RowFormat:
     """Return the format of the rows that a linear layer reads."""
-    if isinstance(layer, Fp8Linear):
-        return FP8
-    return INT8 if isinstance(layer, Int8Linear) else None
+    return layer.row_format if isinstance(layer, EightBitLinear) else None
 
 
 def multiply(layer: nn.Module, rows: Rows, dtype: torch.dtype) -> Hidden:
     """Return a linear layer's answer to rows in its format."""
-    if isinstance(layer, Fp8Linear | Int8Linear):
+    if isinstance(layer, EightBitLinear):
         return layer.of_rows(rows, dtype)
     assert rows.scale is None, "rows in 8 bits go to layers in 8 bits"
     answer: Tensor = layer(rows.values)

@@ -1,16 +1,18 @@
 """`worldloom bench`: measure, and write the figures down with the machine that they were seen on.
 
-The work is in `worldloom.bench`; this module asks, writes and tells.
+The work is in `worldloom.bench` and `services.load`; this module asks, writes and tells.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import Output, OutputOption, emit_fields, emit_rows, say
+from cli.pipeline_requests import home, store_address
 from cli.progress import progress
 
 if TYPE_CHECKING:
@@ -127,6 +129,62 @@ def model(
     found = measure_model(config, shape, open_device(device), command)
     name = "-".join([preset, *(o.replace("=", "_") for o in overrides or [])])
     _finish(found, output_dir, name, output)
+
+
+class ServePart(StrEnum):
+    """What of the service is measured."""
+
+    GATEWAY = "gateway"
+    ENGINE = "engine"
+
+
+@app.command("serve")
+def serve(
+    part: Annotated[
+        ServePart,
+        typer.Argument(help="gateway: what it adds, on a fake engine; engine: a real release."),
+    ],
+    sessions: Annotated[
+        int, typer.Option(min=0, help="Sessions at once; for the engine, the most to try.")
+    ] = 0,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Time of play: 600 s, and 20 s for the engine.")
+    ] = 0,
+    opens: Annotated[int, typer.Option(min=1, help="Timed openings on the engine.")] = 60,
+    release: Annotated[
+        str, typer.Option(help="Digest or folder of a release; by default of the starter weights.")
+    ] = "starter",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of arrivals, noise and walks.")] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Folder for PART.json and PART.md.")] = Path(
+        "docs/results/serve"
+    ),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let simulated players play: what the gateway adds, what players of a release see."""
+    sessions = sessions or (32 if part is ServePart.GATEWAY else 8)
+    seconds = seconds or (600.0 if part is ServePart.GATEWAY else 20.0)
+    command = (
+        f"worldloom bench serve {part} --sessions {sessions} --seconds {seconds:g} --seed {seed}"
+    )
+    if part is ServePart.GATEWAY:
+        from services.load.gateway_bench import GatewayBenchConfig, measure_gateway
+
+        config = GatewayBenchConfig(num_sessions=sessions, seconds=seconds, seed=seed)
+        with progress("seconds") as report:
+            found = measure_gateway(config, command, report)
+    else:
+        from services.load.serving_bench import ServingBenchConfig, measure_serving
+        from services.release_source import choose_release
+        from worldloom.store import open_store
+
+        source = choose_release(release, lambda: open_store(store_address()), home())
+        engine = ServingBenchConfig(
+            num_opens=opens, most_sessions=sessions, seconds=seconds, seed=seed
+        )
+        command += f" --opens {opens} --release {release}"
+        with progress("openings") as report:
+            found = measure_serving(engine, source, command, report, lambda text: say(text, output))
+    _finish(found, output_dir, str(part), output)
 
 
 def _finish(report: BenchReport, folder: Path, name: str, output: Output) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from services.local.service import LocalService
     from services.release_source import ReleaseSource
 
-STARTER = "starter"
 _WATCH_SECONDS = 0.5
 _CHAMPION_SECONDS = 5.0
 
@@ -97,15 +96,12 @@ class _Choice:
 
     def find(self) -> ReleaseSource:
         """Return the release; raises `ServingError` when there is none."""
-        from services.release_source import ReleaseSource, find_release
+        from services.release_source import choose_release
         from worldloom.store import open_store
 
-        if self.release == STARTER:
-            from services.starter_release import starter_release
-
-            folder = home() / "starter-release"
-            return ReleaseSource(folder, starter_release(folder))
-        return find_release(self.release, open_store(store_address(self.store)), model=self.model)
+        return choose_release(
+            self.release, lambda: open_store(store_address(self.store)), home(), model=self.model
+        )
 
 
 def _watch(service: LocalService, choice: _Choice, source: ReleaseSource, output: Output) -> None:

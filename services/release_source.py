@@ -5,10 +5,12 @@ It knows the store and the audit log of the registry, neither MLflow nor a serve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.registry import DEFAULT_MODEL, current_champion
+from services.starter_release import starter_release
 from worldloom.artifacts import is_digest
 from worldloom.errors import ServingError
 from worldloom.store import ArtifactStore
@@ -27,6 +29,22 @@ class ReleaseSource:
     folder: Path
     digest: str = ""
     version: str = ""
+
+
+STARTER = "starter"
+
+
+def choose_release(
+    reference: str, store: Callable[[], ArtifactStore], home: Path, *, model: str = DEFAULT_MODEL
+) -> ReleaseSource:
+    """Return what `find_release` does, and for `starter` a release of the starter weights.
+
+    The latter is made under `home` the first time, and needs no store.
+    """
+    if reference == STARTER:
+        folder = home / "starter-release"
+        return ReleaseSource(folder, starter_release(folder))
+    return find_release(reference, store(), model=model)
 
 
 def find_release(

@@ -41,6 +41,7 @@ ACTION_INDEX = "action_index"
 
 NUM_KEYS = 6
 NUM_MOUSE_AXES = 2
+MAX_MOUSE_UNITS = 12.0  # a frame, either way
 MAX_SESSION_ID_LENGTH = 64
 MAX_PROMPT_LENGTH = 2000
 _MAX_QUOTED = 200  # characters of a client's words in an answer

@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .contract import (
+    MAX_MOUSE_UNITS,
     MAX_PROMPT_LENGTH,
     NUM_KEYS,
     NUM_MOUSE_AXES,
@@ -43,8 +44,10 @@ MAX_IMAGE_BYTES = 2 * 1024 * 1024  # of the encoded image, before base64
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_TOKEN_LENGTH = 4096
 
-KeyRow = Annotated[list[float], Field(min_length=NUM_KEYS, max_length=NUM_KEYS)]
-MouseRow = Annotated[list[float], Field(min_length=NUM_MOUSE_AXES, max_length=NUM_MOUSE_AXES)]
+_Key = Annotated[float, Field(ge=0, le=1)]
+_Turn = Annotated[float, Field(ge=-MAX_MOUSE_UNITS, le=MAX_MOUSE_UNITS)]
+KeyRow = Annotated[list[_Key], Field(min_length=NUM_KEYS, max_length=NUM_KEYS)]
+MouseRow = Annotated[list[_Turn], Field(min_length=NUM_MOUSE_AXES, max_length=NUM_MOUSE_AXES)]
 LatePolicy = Literal["keep", "drop"]
 
 

@@ -2,16 +2,22 @@
 
 Every text begins as a valid message of the protocol and is then damaged: in its values (types,
 ranges, sizes, depths), in its fields, or in its characters. Some stay valid and are merely sent
-when they make no sense. It knows the protocol's messages and no connection.
+when they make no sense. Requests for HTTP and tensors for KServe are damaged alike. It knows the
+contract's and the protocol's messages and no connection.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from services import contract
 from services.contract import NUM_KEYS, NUM_MOUSE_AXES
 from services.protocol import MAX_ACTIONS_PER_MESSAGE
 
@@ -49,6 +55,52 @@ _VALUES: tuple[Json, ...] = (
 _RAW = ("NaN", "Infinity", "-Infinity", "1e999", "01", "0x10", "'a'", "undefined", "", "[" * _DEEP)
 _PLACEHOLDER = "@here@"
 
+_METHODS = (
+    "GET",
+    "GET",
+    "GET",
+    "POST",
+    "POST",
+    "POST",
+    "PUT",
+    "DELETE",
+    "PATCH",
+    "HEAD",
+    "OPTIONS",
+    "BREW",
+)
+_PATHS = ("/", "/../../etc/passwd", "/%2e%2e/x", "//", "/v1", "/?" + "a=1&" * 500, "/" + "a" * 4000)
+_HEADERS = (
+    ("authorization", "Bearer a.b.c"),
+    ("authorization", "Basic " + "x" * 5000),
+    ("content-type", "application/json"),
+    ("content-type", "text/plain; charset=nowhere"),
+    ("content-encoding", "gzip"),
+    ("traceparent", "00-zz-zz-01"),
+    ("host", "elsewhere"),
+    ("upgrade", "websocket"),
+    ("range", "bytes=9-1"),
+)
+_SHARE_OF_DAMAGE = 0.3
+_SESSION = "a session of the fuzzer"
+_INFER_MESSAGES: tuple[Json, ...] = (
+    {"type": "session_start", "session_id": _SESSION},
+    {"type": "session_start", "session_id": "x" * 65, "seed": -1},
+    {"type": "session_start", "session_id": "y", "encoding": "gif"},
+    {"type": "session_resume", "session_id": "unknown", "last_frame_index": 3},
+    {"type": "session_resume", "session_id": "z", "last_frame_index": -3},
+    {"type": "actions", "session_id": _SESSION, "action_index": 0},
+    {"type": "actions", "session_id": _SESSION, "action_index": 10**12},
+    {"type": "actions", "session_id": "unknown", "action_index": 0},
+    {"type": "frames_received", "session_id": _SESSION, "segment_index": 10**9},
+    {"type": "session_pause", "session_id": "unknown"},
+    {"type": "session_snapshot", "session_id": "../../etc"},
+    {"type": "session_stop", "session_id": _SESSION},
+    {"type": "describe", "more": [None] * 100},
+    [],
+    "describe",
+)
+
 
 def messages(seed: int) -> Iterator[str | bytes]:
     """Yield damaged messages without end; the same seed yields the same ones."""
@@ -67,6 +119,53 @@ def messages(seed: int) -> Iterator[str | bytes]:
     )
     while True:
         yield random.choice(damages)(_valid(random), random)
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """One request that nobody should send."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def requests(seed: int, paths: Sequence[str]) -> Iterator[HttpRequest]:
+    """Yield odd requests without end, to these paths and to ones that do not exist."""
+    random = Random(seed)
+    texts = messages(seed)
+    while True:
+        text = next(texts)
+        path = random.choice((*paths, *_PATHS, random.choice(paths) + random.choice(_PATHS)))
+        yield HttpRequest(
+            method=random.choice(_METHODS),
+            path=path.replace("{name}", random.choice(("world", "%00", "x" * 3000, "..%2f.."))),
+            headers=dict(random.sample(_HEADERS, random.randrange(3))),
+            body=text if isinstance(text, bytes) else text.encode(errors="surrogatepass"),
+        )
+
+
+def infer_inputs(seed: int) -> Iterator[dict[str, NDArray[np.generic]]]:
+    """Yield tensors by name without end: wrong messages, wrong shapes and values beside them."""
+    random = Random(seed)
+    while True:
+        message = json.dumps(random.choice(_INFER_MESSAGES))
+        if random.random() < _SHARE_OF_DAMAGE:
+            message = message[: random.randrange(len(message))]
+        encoded = np.array([message.encode()], dtype=np.object_)
+        inputs: dict[str, NDArray[np.generic]] = {contract.MESSAGE: encoded}
+        for name in random.sample((contract.IMAGE, contract.KEYBOARD, contract.MOUSE), 2):
+            inputs[name] = _odd_array(name, random)
+        yield inputs
+
+
+def _odd_array(name: str, random: Random) -> NDArray[np.generic]:
+    if name == contract.IMAGE:
+        return np.zeros([random.choice((0, 1, 3, 64)) for _ in range(3)], np.uint8)
+    shape = random.choice(((0, 0), (1, 1), (12, 6), (12, 2), (3, 9), (5000, 2), (5000, 6)))
+    value = random.choice((0.0, 1.0, 0.5, -1.0, np.nan, np.inf, 1e38, 12.5))
+    return np.full(shape, value, np.float32)
 
 
 def _valid(random: Random) -> Json:

@@ -6,6 +6,7 @@ import pytest
 
 from services import contract
 from services.contract import ErrorCode, SessionError
+from worldloom import actions
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,9 @@ def test_shape_error_names_tensor_shape_and_expectation() -> None:
     with pytest.raises(SessionError, match=r"shape \[0, 6\]"):
         contract.require_shape("keyboard", (0, 6), {1: 6}, rank=2)
     contract.require_shape("keyboard", (12, 6), {1: 6}, rank=2)
+
+
+def test_a_turn_is_bounded_as_the_library_bounds_it() -> None:
+    assert contract.MAX_MOUSE_UNITS == actions.MAX_MOUSE_UNITS
+    assert contract.NUM_KEYS == actions.NUM_KEYS
+    assert contract.NUM_MOUSE_AXES == actions.NUM_MOUSE_AXES

@@ -46,8 +46,8 @@ def test_a_bad_message_is_refused_by_the_name_of_its_field(text: str, named: str
     assert caught.value.code is ErrorCode.BAD_MESSAGE
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
-def test_a_mouse_is_a_finite_number(value: str) -> None:
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "1e38", "-12.5"])
+def test_a_mouse_turns_by_a_finite_number_within_half_a_turn(value: str) -> None:
     text = (
         f'{{"type": "actions", "action_index": 0, "keyboard": [[0,0,0,0,0,0]],'
         f' "mouse": [[0, {value}]]}}'

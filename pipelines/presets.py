@@ -71,7 +71,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
             }
         },
         "train_transformer": {
-            "objective": {"batch_clips": 16, "compile_model": True},
+            "objective": {"batch_clips": 16, "compilation": "default"},
             "trainer": {
                 "num_steps": 2500,
                 "checkpoint_every_steps": 200,

@@ -1,6 +1,6 @@
-"""Training as real processes: killed, split over two, and joined again.
+"""Training as real processes: killed, stopped, split over two, and joined again.
 
-The tests start this very file as a program: `FOLDER STAGE KILL_AT`.
+The tests start this very file as a program: `FOLDER STAGE NUM_STEPS SIGNAL SIGNAL_AT`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worldloom.train.checkpoint import CHECKPOINT_NAME, load_checkpoint, same_tensors
+from worldloom.train.checkpoint import (
+    CHECKPOINT_NAME,
+    TrainingCheckpoint,
+    load_checkpoint,
+    same_tensors,
+)
 from worldloom.train.learner import Learner, LearnerConfig
-from worldloom.train.trainer import Trainer, TrainerConfig
+from worldloom.train.share import own_rows
+from worldloom.train.trainer import Trainer, TrainerConfig, TrainingResult
 
 ROOT = Path(__file__).parents[2]
 NEVER = -1
 PATIENCE_SECONDS = 280
+TRAINING_EXIT_CODE = 10
 
 
 def network() -> nn.Module:
@@ -36,30 +43,39 @@ def network() -> nn.Module:
 
 
 class Copying:
-    """Learns to copy its first inputs, and may kill its process."""
+    """Learns to copy its first inputs, and may send its process a signal."""
 
-    def __init__(self, kill_at: int) -> None:
+    def __init__(self, number: int = signal.SIGKILL, at_step: int = NEVER) -> None:
         self.module = network()
-        self.kill_at = kill_at
+        self.number, self.at_step = number, at_step
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        if step == self.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        x = torch.randn(8, 6, generator=generator)
+        if step == self.at_step:
+            os.kill(os.getpid(), self.number)
+        x = torch.randn(8, 6, generator=generator)[own_rows(8)]
         return (self.module(x) - x[:, :2]).square().mean(), {}
 
     def evaluate(self) -> Mapping[str, float]:
         return {}
 
 
-def train(folder: Path, stage: int, kill_at: int) -> None:
+def train(folder: Path, stage: int, num_steps: int, objective: Copying) -> TrainingResult:
     learner = LearnerConfig(learning_rate=0.05, zero_stage=stage, weight_decay=0.01)
-    config = TrainerConfig(num_steps=6, checkpoint_every_steps=2, num_threads=1, learner=learner)
-    Trainer(config).run(Copying(kill_at), folder=folder)
+    config = TrainerConfig(
+        num_steps=num_steps, checkpoint_every_steps=2, num_threads=1, learner=learner
+    )
+    return Trainer(config).run(objective, folder=folder)
 
 
-def start(folder: Path, stage: int, kill_at: int = NEVER, **env: str) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, __file__, str(folder), str(stage), str(kill_at)]
+def start(
+    folder: Path,
+    stage: int,
+    num_steps: int = 6,
+    number: int = signal.SIGKILL,
+    at_step: int = NEVER,
+    **env: str,
+) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, __file__, *map(str, (folder, stage, num_steps, int(number), at_step))]
     return subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": str(ROOT), **env})
 
 
@@ -70,44 +86,77 @@ def free_port() -> int:
         return port
 
 
-def train_on_two(folder: Path, stage: int) -> Mapping[str, Tensor]:
+def codes_of_two(
+    folder: Path, stage: int, num_steps: int = 6, *, stop_at: tuple[int, int] = (NEVER, NEVER)
+) -> list[int]:
     env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    ranks = [start(folder, stage, RANK=rank, LOCAL_RANK=rank, **env) for rank in "01"]
-    assert [process.wait(timeout=PATIENCE_SECONDS) for process in ranks] == [0, 0]
+    ranks = [
+        start(
+            folder, stage, num_steps, signal.SIGTERM, stop_at[rank],
+            RANK=str(rank), LOCAL_RANK=str(rank), **env,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    return [process.wait(timeout=PATIENCE_SECONDS) for process in ranks]
+
+
+def saved_in(folder: Path) -> TrainingCheckpoint:
     saved = load_checkpoint(folder)
     assert saved is not None
-    assert saved.tensors["num_steps"] == 6
-    return saved.tensors
+    return saved
+
+
+def losses(rows: object) -> list[float]:
+    assert isinstance(rows, list)
+    return [row["loss"] for row in rows]
 
 
 @pytest.mark.timeout(2 * PATIENCE_SECONDS)
 def test_sigkill_in_the_middle_changes_no_bit(tmp_path: Path) -> None:
-    train(tmp_path / "whole", 0, NEVER)
-    killed = start(tmp_path / "killed", 0, kill_at=5)
+    train(tmp_path / "whole", 0, 6, Copying())
+    killed = start(tmp_path / "killed", 0, at_step=5)
     assert killed.wait(timeout=PATIENCE_SECONDS) == -signal.SIGKILL
-    saved = load_checkpoint(tmp_path / "killed")
-    assert saved is not None
-    assert saved.tensors["num_steps"] == 4
-    train(tmp_path / "killed", 0, NEVER)
+    assert saved_in(tmp_path / "killed").tensors["num_steps"] == 4
+    train(tmp_path / "killed", 0, 6, Copying())
     whole = (tmp_path / "whole" / CHECKPOINT_NAME).read_bytes()
     assert (tmp_path / "killed" / CHECKPOINT_NAME).read_bytes() == whole
 
 
-@pytest.mark.timeout(2 * PATIENCE_SECONDS)
+@pytest.mark.timeout(3 * PATIENCE_SECONDS)
 def test_state_of_two_processes_goes_on_with_one(tmp_path: Path) -> None:
-    states = {stage: train_on_two(tmp_path / str(stage), stage) for stage in (1, 2)}
-    for name, value in states[1].items():
-        torch.testing.assert_close(states[2][name], value, rtol=1e-4, atol=1e-6)
-    for stage, state in states.items():
-        module = network()
-        learner = Learner(module, LearnerConfig(learning_rate=0.05, zero_stage=stage))
+    """Whatever the stage, two processes learn what one learns, and one goes on from them."""
+    whole = train(tmp_path / "whole", 0, 8, Copying()).history
+    for stage in (1, 2):
+        folder = tmp_path / str(stage)
+        assert codes_of_two(folder, stage) == [0, 0]
+        state = saved_in(folder).tensors
+        learner = Learner(network(), LearnerConfig(learning_rate=0.05, zero_stage=stage))
         learner.load_state_tensors(state)
-        assert same_tensors(learner.state_tensors(), state)
-        x = torch.randn(8, 6, generator=torch.Generator().manual_seed(99))
-        loss = learner.compute(lambda m=module, x=x: (m(x) - x[:, :2]).square().mean())
-        learner.step(loss)
-        assert learner.num_steps == 7
+        assert same_tensors(learner.state_tensors(), {
+            name: value for name, value in state.items() if not name.startswith("objective.")
+        })  # fmt: skip
+        alone = train(folder, stage, 8, Copying()).history
+        assert losses(alone) == pytest.approx(losses(whole), rel=1e-4)
+
+
+@pytest.mark.timeout(2 * PATIENCE_SECONDS)
+def test_sigterm_to_one_process_saves_at_the_same_step_of_all(tmp_path: Path) -> None:
+    codes = codes_of_two(tmp_path, 1, stop_at=(NEVER, 2))
+    assert codes == [TRAINING_EXIT_CODE, TRAINING_EXIT_CODE]
+    assert saved_in(tmp_path).tensors["num_steps"] == 3
+    whole = train(tmp_path / "whole", 0, 6, Copying()).history
+    assert losses(train(tmp_path, 0, 6, Copying()).history) == pytest.approx(
+        losses(whole), rel=1e-4
+    )
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    from worldloom.errors import TrainingError
+
+    try:
+        train(
+            Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]),
+            Copying(int(sys.argv[4]), int(sys.argv[5])),
+        )  # fmt: skip
+    except TrainingError as error:
+        sys.exit(error.exit_code)

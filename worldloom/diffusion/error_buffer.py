@@ -86,20 +86,19 @@ class ErrorBuffer:
         Raises:
             TrainingError: for a residual that the storage format cannot hold.
         """
-        buckets = (sigma * self.config.num_buckets).long().clamp(0, self.config.num_buckets - 1)
+        self._require_holdable(residuals)
+        where = generator.device
+        buckets = (sigma.to(where) * self.config.num_buckets).long()
+        buckets = buckets.clamp(0, self.config.num_buckets - 1)
         offered = self._offered(len(residuals), is_clean, generator)
-        values = residuals.detach().to(self.residuals.device, torch.float32)
-        self._require_holdable(values)
-        for residual, bucket, is_offered in zip(values, buckets.tolist(), offered, strict=True):
-            if not is_offered:
-                continue
-            count = int(self.counts[bucket])
-            slot = count
-            if count >= self.config.bucket_size:
-                slot = _draw_below(count + 1, generator)
-            if slot < self.config.bucket_size:
-                self.residuals[bucket, slot] = residual
-            self.counts[bucket] = count + 1
+        draws = torch.rand(len(residuals), generator=generator, dtype=torch.float64, device=where)
+        kept = self._kept(buckets.tolist(), offered, draws.tolist())
+        self.residuals = self.residuals.to(residuals.device)  # it lives where the model learns
+        if kept:
+            rows = torch.tensor(list(kept.values()), device=residuals.device)
+            cells = torch.tensor(list(kept), device=residuals.device)
+            values = residuals.detach()[rows]
+            self.residuals[cells[:, 0], cells[:, 1]] = values.to(self.residuals.dtype)
 
     def disturb(
         self,
@@ -107,12 +106,16 @@ class ErrorBuffer:
         step: int,
         generator: torch.Generator,
         role: Role = "past",
-        is_clean: Bool[Tensor, " B"] | None = None,
+        is_clean: Bool[Tensor, " N"] | None = None,
+        *,
+        residuals: Float[Tensor, "B L C H W"] | None = None,
+        rows: slice = slice(None),
+        num_samples: int | None = None,
     ) -> Float[Tensor, "B L C H W"]:
         """Return latents with residuals added to a share of the samples.
 
         A residual is drawn for each latent, a strength and the decision for each sample. Before
-        the warm-up is over, or while the buffer is empty, the latents come back as they are.
+        the warm-up is over, or while there is nothing to draw, the latents come back as they are.
 
         Args:
             latents: What the model conditions on.
@@ -120,22 +123,27 @@ class ErrorBuffer:
             generator: Source of every draw.
             role: Whose chance and range hold.
             is_clean: What `draw_clean` gave; such samples stay as they are.
+            residuals: Each latent's own residual, instead of one drawn from the reservoirs.
+            rows: Which of the samples these latents are; everything is drawn for all of them.
+            num_samples: How many samples there are; None: as many as these latents.
         """
         filled = self.counts.clamp(max=self.config.bucket_size)
         total = int(filled.sum())
-        if step < self.first_step or not total:
+        if step < self.first_step or (residuals is None and not total):
             return latents
-        batch, length = latents.shape[:2]
+        count, length = num_samples or len(latents), latents.shape[1]
         where = generator.device
-        picks = torch.randint(0, total, (batch, length), generator=generator, device=where)
+        if residuals is None:
+            picks = torch.randint(0, total, (count, length), generator=generator, device=where)
+            residuals = self._gather(picks[rows].cpu(), filled)
         probability, max_strength = self._role(role)
-        strength = torch.rand(batch, 1, generator=generator, device=where) * max_strength
-        chosen = torch.rand(batch, 1, generator=generator, device=where) < probability
+        strength = torch.rand(count, 1, generator=generator, device=where) * max_strength
+        chosen = torch.rand(count, 1, generator=generator, device=where) < probability
         if is_clean is not None:
             chosen &= ~is_clean.to(where)[:, None]
-        scale = (strength * chosen)[..., None, None, None].to(latents.device)
-        residuals = self._gather(picks.cpu(), filled).to(latents.device, torch.float32)
-        return (latents + scale * residuals).to(latents.dtype)
+        scale = (strength * chosen)[rows, ..., None, None, None].to(latents.device)
+        added = scale * residuals.to(latents.device, torch.float32)
+        return (latents + added).to(latents.dtype)
 
     def state_tensors(self) -> dict[str, Shaped[Tensor, "*_"]]:
         """Return what a checkpoint must hold."""
@@ -168,6 +176,23 @@ class ErrorBuffer:
         device = self.residuals.device
         return self.residuals[buckets.to(device), slots.to(device)]
 
+    def _kept(
+        self, buckets: list[int], offered: list[bool], draws: list[float]
+    ) -> dict[tuple[int, int], int]:
+        """Return which residual each cell (bucket, slot) gets; the last one of a cell stays."""
+        kept: dict[tuple[int, int], int] = {}
+        counts, size = self.counts.tolist(), self.config.bucket_size
+        for row, (bucket, is_offered, draw) in enumerate(zip(buckets, offered, draws, strict=True)):
+            if not is_offered:
+                continue
+            count = counts[bucket]
+            slot = count if count < size else int(draw * (count + 1))
+            if slot < size:
+                kept[bucket, slot] = row
+            counts[bucket] = count + 1
+        self.counts.copy_(torch.tensor(counts))
+        return kept
+
     def _offered(
         self, count: int, is_clean: Tensor | None, generator: torch.Generator
     ) -> list[bool]:
@@ -180,6 +205,8 @@ class ErrorBuffer:
         return offered
 
     def _require_holdable(self, values: Tensor) -> None:
+        if self.residuals.dtype == torch.float32:  # nothing to check, and nothing to wait for
+            return
         limit = torch.finfo(self.residuals.dtype).max
         largest = float(values.abs().amax()) if values.numel() else 0.0
         if largest > limit:
@@ -199,8 +226,3 @@ def _first_step(config: ErrorBufferConfig, total_steps: int | None) -> int:
         )
         raise ValueError(message)
     return max(config.warmup_steps, math.ceil(config.warmup_fraction * total_steps))
-
-
-def _draw_below(bound: int, generator: torch.Generator) -> int:
-    """Draw a whole number from 0 to bound - 1."""
-    return int(torch.randint(0, bound, (), generator=generator, device=generator.device))

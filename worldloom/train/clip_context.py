@@ -47,7 +47,22 @@ class ClipBatch:
 
     def to(self, device: torch.device) -> ClipBatch:
         """Return the batch on a device."""
-        return ClipBatch(**{name: value.to(device) for name, value in vars(self).items()})
+        return ClipBatch(
+            **{name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
+        )
+
+    def pinned(self) -> ClipBatch:
+        """Return the batch in memory that a GPU copies from without waiting."""
+        return ClipBatch(
+            **{
+                name: value if value.is_cuda else value.pin_memory()
+                for name, value in vars(self).items()
+            }
+        )
+
+    def rows(self, chosen: slice) -> ClipBatch:
+        """Return some of the clips."""
+        return ClipBatch(**{name: value[chosen] for name, value in vars(self).items()})
 
 
 class SegmentedClips:
@@ -58,6 +73,8 @@ class SegmentedClips:
     ) -> None:
         """Cut clips into segments after latent 0 and retrieve each segment's memory."""
         self.config = config
+        self.clip_ids = list(clips.clip_ids)
+        self.intrinsics = clips.intrinsics
         length = clips.latents.shape[1]
         self.num_segments = (length - 1) // config.segment_latents
         self.num_latents = 1 + self.num_segments * config.segment_latents

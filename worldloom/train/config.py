@@ -84,6 +84,15 @@ class TrainerConfig(Config):
         description="Steps between held-out evaluations; 0: before and after alone.",
     )
     seed: int = Field(0, ge=0, description="Seed of every draw, together with the step's number.")
+    log_every_steps: int = Field(
+        1,
+        ge=1,
+        description="Steps between metrics that are logged and reported; speed is averaged "
+        "over them.",
+    )
+    prefetch_steps: int = Field(
+        2, ge=0, description="Batches drawn ahead in a thread; 0 draws each when its step begins."
+    )
     num_threads: int = Field(
         0,
         ge=0,

@@ -61,6 +61,7 @@ class Learner:
         self.module = module
         self.config = config
         self.num_steps = 0
+        self.rate_scale = 1.0  # a run whose end is a time, not a step, lowers its rate by it
         device = start_distributed()
         module.to(device)
         self.device = device
@@ -69,7 +70,10 @@ class Learner:
             message = f"{type(module).__name__}: no parameter requires a gradient"
             raise ValueError(message)
         self._optimizer = torch.optim.AdamW(
-            self._parameter_groups(), lr=config.learning_rate, betas=config.betas
+            self._parameter_groups(),
+            lr=config.learning_rate,
+            betas=config.betas,
+            fused=device.type == "cuda",  # one launch instead of one a parameter and operation
         )
         self._ema = {name: p.detach().clone() for name, p in self._trained()}
         self._engine = self._start_engine()
@@ -82,10 +86,17 @@ class Learner:
 
     def step(self, loss: Tensor) -> float:
         """Update the parameters by the loss's gradient; return the norm before clipping."""
-        rate = learning_rate_at(self.config, self.num_steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        self.backward(loss)
+        return self.update()
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute the loss's gradient; the parameters stay as they are."""
         self._engine.backward(loss)
+
+    def update(self) -> float:
+        """Update the parameters by the gradient; return its norm before clipping."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
         norm = self._plain_gradient_norm() if self.config.zero_stage == 0 else None
         self._engine.step()
         if norm is None:
@@ -97,7 +108,7 @@ class Learner:
     @property
     def learning_rate(self) -> float:
         """Learning rate of the next step."""
-        return learning_rate_at(self.config, self.num_steps)
+        return self.rate_scale * learning_rate_at(self.config, self.num_steps)
 
     def ema_state(self) -> dict[str, Tensor]:
         """Return the averaged parameters by name (trained ones only), on the CPU."""
@@ -186,7 +197,8 @@ class Learner:
         """
         for flat in self._flat_parameters():
             moments = {moment: torch.zeros_like(flat) for moment in _MOMENTS}
-            self._optimizer.state[flat] = {"step": torch.tensor(0.0)} | moments
+            steps = torch.zeros((), device=flat.device)  # where the fused kernel reads them
+            self._optimizer.state[flat] = {"step": steps} | moments
         if self.config.zero_stage in (1, 2):
             self._engine.optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001
 

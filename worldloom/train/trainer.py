@@ -1,39 +1,41 @@
-"""The training loop: steps, checkpoints, held-out evaluation, a clean stop.
+"""The training loop: steps, checkpoints, held-out evaluation, speed, a clean stop.
 
 A step's draws follow from (seed, step) alone and the checkpoint holds everything else, so a run
-that was killed and started again ends in the same bits as one that was left alone. It does not
-know what is trained: an `Objective` brings the module and its loss.
+that was killed and started again ends in the same bits as one that was left alone. All processes
+draw whole batches alike and compute their own rows, agree on every step whether to stop, and share
+one checkpoint, so another number of them may go on. It does not know what is trained: an
+`Objective` brings the module and its loss.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from worldloom.config import JsonValue
+from worldloom.config import JsonValue, resolved
 from worldloom.errors import TrainingError
 from worldloom.log import log_event
 from worldloom.train.checkpoint import (
+    CHECKPOINT_NAME,
     TrainingCheckpoint,
     load_checkpoint,
     save_checkpoint,
 )
 from worldloom.train.config import TrainerConfig
 from worldloom.train.learner import Learner
+from worldloom.train.objective import Described, DrawsAhead, Objective, StatefulObjective
+from worldloom.train.prefetch import Prefetch
+from worldloom.train.run_control import Pace, StopRequest, deterministic_arithmetic, step_generator
+from worldloom.train.same_run import require_same_settings
+from worldloom.train.share import averaged, num_processes, rank
+from worldloom.train.speed import Speedometer, peak_flops
 from worldloom.train.tracking import NullTracker, Tracker, prefixed
 
 __all__ = [
@@ -42,96 +44,34 @@ __all__ = [
     "Trainer",
     "TrainerConfig",
     "TrainingResult",
+    "deterministic_arithmetic",
     "step_generator",
 ]
 
 logger = logging.getLogger(__name__)
 
 _OBJECTIVE = "objective."
+_MOST_NAMES = 64
+# Settings that say how long, how often or how fast, and not what is learnt.
+_MAY_CHANGE = (
+    *(f"trainer.{name}" for name in ("num_steps", "checkpoint_every_steps", "deterministic")),
+    *(f"trainer.{name}" for name in ("evaluate_every_steps", "log_every_steps", "num_threads")),
+    *(f"trainer.{name}" for name in ("prefetch_steps", "learner.zero_stage")),
+    "trainer.learner.micro_batch_size",
+)
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 HistoryRow = dict[str, float]
 
 
-class Objective(Protocol):
-    """What is trained, and by which loss."""
-
-    @property
-    def module(self) -> nn.Module:
-        """The module whose parameters are updated."""
-
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Return the scalar loss of a step and values worth logging; draw from `generator`."""
-
-    def evaluate(self) -> Mapping[str, float]:
-        """Return held-out values of the module as it stands; no draw may differ between calls."""
-
-
-@runtime_checkable
-class StatefulObjective(Protocol):
-    """An objective whose draws or loss depend on tensors of its own."""
-
-    def state_tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint must hold beside the module."""
-
-    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Restore `state_tensors`."""
-
-
 @dataclass
 class TrainingResult:
-    """What a finished run leaves: the learner and the measured values of its steps."""
+    """What a run leaves: the learner and the measured values of its steps."""
 
     learner: Learner
     history: list[HistoryRow] = field(default_factory=list)
     evaluations: list[HistoryRow] = field(default_factory=list)
-
-
-def step_generator(seed: int, step: int, *, rank: int = 0) -> torch.Generator:
-    """Return the CPU generator of a step's draws; it depends on nothing but its arguments."""
-    digest = hashlib.sha256(f"{seed}:{step}:{rank}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
-class StopRequest:
-    """Turns SIGTERM into a wish to stop at the next boundary, for as long as it is entered."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._previous: signal._HANDLER = None
-
-    def __enter__(self) -> StopRequest:
-        """Take the signal over, where this thread may."""
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._ask)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Give the signal back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.is_set = True
-
-
-@contextlib.contextmanager
-def deterministic_arithmetic(*, enabled: bool, num_threads: int = 0) -> Iterator[None]:
-    """Fix torch's thread count and, where asked, refuse operations that depend on timing."""
-    threads, was_enabled = (
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-    )
-    if enabled:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    if num_threads:
-        torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(was_enabled)
-        torch.set_num_threads(threads)
+    speed: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -148,12 +88,21 @@ class Trainer:
         folder: Path,
         tracker: Tracker | None = None,
         report: Report | None = None,
+        pace: Pace | None = None,
     ) -> TrainingResult:
-        """Train to the last step and return the learner and the history.
+        """Train to the last step and return the result.
+
+        Args:
+            objective: what is trained.
+            folder: where the checkpoint is and is kept; a finished run is returned as it is.
+            tracker: where metrics go.
+            report: told step, number of steps and values as often as metrics are logged.
+            pace: ends the run before its last step, with a checkpoint; scales its rate.
 
         Raises:
-            TrainingError: for a loss that is not finite, a checkpoint that does not fit, or a
-                SIGTERM (after saving at the step's end).
+            TrainingError: for a loss or gradient that is not finite (naming the batch; the last
+                checkpoint stays), a checkpoint that does not fit or is of other settings, or a
+                SIGTERM to any process (after saving at the step's end).
         """
         config = self.config
         with (
@@ -162,15 +111,20 @@ class Trainer:
         ):
             run = _Run(config, objective, folder, tracker or NullTracker(), report)
             run.resume()
-            while run.step < config.num_steps:
-                run.train_step()
-                if stop.is_set and run.step < config.num_steps:
-                    run.save()
-                    message = (
-                        f"stopped by SIGTERM after step {run.step} of {config.num_steps}; the "
-                        "checkpoint is saved, run again to go on from it"
-                    )
-                    raise TrainingError(message)
+            with run.batches() as batches:
+                while run.step < config.num_steps:
+                    run.train_step(batches, is_stopped=stop.is_set_now, pace=pace)
+                    if run.is_stopped and run.step < config.num_steps:
+                        run.save()
+                        message = (
+                            f"stopped by SIGTERM after step {run.step} of {config.num_steps}; the "
+                            "checkpoint is saved, run again to go on from it"
+                        )
+                        raise TrainingError(message)
+                    if run.is_enough:
+                        run.evaluate()
+                        run.save()
+                        break
             return run.result
 
 
@@ -188,12 +142,37 @@ class _Run:
         self.config, self.objective, self.folder = config, objective, folder
         self.tracker, self.report = tracker, report
         self.result = TrainingResult(Learner(objective.module, config.learner))
-        self.rank = torch.distributed.get_rank()
+        self.rank = rank()
         self.saved_step = -1
+        self.is_stopped = self.is_enough = False
+        flops, samples = 0.0, 1
+        if isinstance(objective, Described):
+            flops, samples = objective.flops_per_step, objective.samples_per_step
+        peak = peak_flops(self.result.learner.device) if flops else 0.0
+        self.speed = Speedometer(flops, samples, peak)
 
     @property
     def step(self) -> int:
         return self.result.learner.num_steps
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        """What makes this run another than one of other settings."""
+        values: dict[str, JsonValue] = {"trainer": resolved(self.config)}
+        if isinstance(self.objective, Described):
+            values["objective"] = dict(self.objective.settings())
+        return values
+
+    def batches(self) -> Prefetch:
+        """Return the steps' batches from the present step on."""
+        config, objective = self.config, self.objective
+        draws = isinstance(objective, DrawsAhead)
+        return Prefetch(
+            objective.draw if isinstance(objective, DrawsAhead) else _nothing,
+            lambda step: step_generator(config.seed, step),
+            range(self.step, config.num_steps),
+            num_ahead=config.prefetch_steps if draws else 0,
+        )
 
     def resume(self) -> None:
         checkpoint = load_checkpoint(self.folder)
@@ -201,13 +180,20 @@ class _Run:
             "num_steps": self.config.num_steps,
             "seed": self.config.seed,
             "num_threads": torch.get_num_threads(),
-            "num_processes": torch.distributed.get_world_size(),
+            "num_processes": num_processes(),
         }
         self.tracker.log_params(params)
         if checkpoint is None:
             log_event(logger, "training_started", **params)
             self.evaluate()
             return
+        saved = checkpoint.values.get("settings")
+        require_same_settings(
+            self.folder / CHECKPOINT_NAME,
+            saved if isinstance(saved, dict) else {},
+            self.settings,
+            may_change=_MAY_CHANGE,
+        )
         own = {
             name.removeprefix(_OBJECTIVE): value
             for name, value in checkpoint.tensors.items()
@@ -222,39 +208,43 @@ class _Run:
         self.saved_step = self.step
         log_event(logger, "training_resumed", step=self.step, **params)
 
-    def train_step(self) -> None:
+    def train_step(
+        self, batches: Prefetch, *, is_stopped: Callable[[], bool], pace: Pace | None
+    ) -> None:
         started = time.perf_counter()
         learner, step = self.result.learner, self.step
-        generator = step_generator(self.config.seed, step, rank=self.rank)
+        if pace is not None:
+            learner.rate_scale = pace.rate_scale()
+        drawn = batches.take()
         values: dict[str, float] = {}
 
         def compute() -> Tensor:
-            loss, extra = self.objective.loss(step, generator)
+            loss, extra = self._loss(drawn.batch, step, drawn.generator)
             values.update(extra)
             return loss
 
         self.objective.module.train()
         loss = learner.compute(compute)
-        loss_value = float(loss.detach().item())
-        if not math.isfinite(loss_value):
-            message = f"step {step}: the loss is {loss_value}, expected a finite number"
-            raise TrainingError(message)
+        learner.backward(loss)
+        told = {
+            "stop": float(is_stopped()),
+            "enough": float(pace is not None and pace.is_over()),
+            "loss": float(loss.detach().item()),
+            **values,
+        }
+        told = averaged(told, learner.device)
+        # Any process that was told to stop stops all of them, at this step.
+        self.is_stopped, self.is_enough = told.pop("stop") > 0, told.pop("enough") > 0
+        self._require_finite(step, "the loss", told["loss"], drawn.batch)
         rate = learner.learning_rate
-        norm = learner.step(loss)
-        row = {"step": float(step), "loss": loss_value, "gradient_norm": norm, **values}
-        self.result.history.append(row)
+        norm = learner.update()
+        self._require_finite(step, "the gradient's norm", norm, drawn.batch)
+        row = {"step": float(step), "loss": told["loss"], "gradient_norm": norm}
+        self.result.history.append(row | {name: told[name] for name in values})
         seconds = time.perf_counter() - started
-        self._tell(step, row | {"learning_rate": rate, "step_seconds": seconds})
+        self.speed.add(seconds, drawn.wait_seconds)
+        self._tell(step, self.result.history[-1] | {"learning_rate": rate, "step_seconds": seconds})
         self._boundary()
-
-    def _boundary(self) -> None:
-        config, step = self.config, self.step
-        is_last = step == config.num_steps
-        every = config.evaluate_every_steps
-        if is_last or (every and step % every == 0):
-            self.evaluate()
-        if is_last or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
-            self.save()
 
     def evaluate(self) -> None:
         module = self.objective.module
@@ -276,6 +266,7 @@ class _Run:
             tensors |= {f"{_OBJECTIVE}{name}": value for name, value in own.items()}
         if self.rank == 0:
             values: dict[str, JsonValue] = {
+                "settings": self.settings,
                 "history": [dict(row) for row in self.result.history],
                 "evaluations": [dict(row) for row in self.result.evaluations],
             }
@@ -283,18 +274,54 @@ class _Run:
         torch.distributed.barrier()
         self.saved_step = self.step
 
-    def _tell(self, step: int, values: Mapping[str, float]) -> None:
-        if self.rank:
+    def _boundary(self) -> None:
+        config, step = self.config, self.step
+        is_last = step == config.num_steps
+        every = config.evaluate_every_steps
+        if is_last or (every and step % every == 0):
+            self.evaluate()
+        if is_last or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
+            self.save()
+
+    def _loss(
+        self, batch: object, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        if isinstance(self.objective, DrawsAhead):
+            return self.objective.loss_of(batch, step, generator)
+        return self.objective.loss(step, generator)
+
+    def _require_finite(self, step: int, what: str, value: float, batch: object) -> None:
+        if math.isfinite(value):
             return
-        self.tracker.log_metrics(
-            prefixed(
-                {name: value for name, value in values.items() if name != "step"},
-                "train",
-            ),
-            step,
-        )
+        told = f"step {step}: {what} is {value}, expected a finite number"
+        if isinstance(self.objective, DrawsAhead):
+            told += f"; clips of the batch: {_listed(self.objective.names(batch))}"
+        kept = f"the checkpoint of step {self.saved_step} stays" if self.saved_step >= 0 else ""
+        log_event(logger, "training_diverged", logging.ERROR, step=step, saved=self.saved_step)
+        raise TrainingError("; ".join(part for part in (told, kept) if part))
+
+    def _tell(self, step: int, values: Mapping[str, float]) -> None:
+        every = self.config.log_every_steps
+        if self.rank or ((step + 1) % every and step + 1 != self.config.num_steps):
+            return
+        self.result.speed = self.speed.read()
+        told = {name: value for name, value in values.items() if name != "step"}
+        told |= self.result.speed
+        self.tracker.log_metrics(prefixed(told, "train"), step)
+        if every > 1:
+            log_event(logger, "trained", step=step + 1, of=self.config.num_steps, values=told)
         if self.report is not None:
-            self.report(step + 1, self.config.num_steps, values)
+            self.report(step + 1, self.config.num_steps, {"step": float(step), **told})
+
+
+def _nothing(_step: int, _generator: torch.Generator) -> None:
+    """Draw nothing: the objective draws within its loss."""
+
+
+def _listed(names: Sequence[str]) -> str:
+    unique = sorted(set(names))
+    more = f" and {len(unique) - _MOST_NAMES} more" if len(unique) > _MOST_NAMES else ""
+    return ", ".join(unique[:_MOST_NAMES]) + more
 
 
 def _rows(value: JsonValue) -> list[HistoryRow]:

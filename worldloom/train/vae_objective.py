@@ -16,8 +16,15 @@ from torch import Tensor, nn
 
 from worldloom.frames import num_latent_frames
 from worldloom.model.vae.video_vae import VideoVAE
+from worldloom.train.share import own_rows
 from worldloom.train.vae_config import VAEObjectiveConfig
-from worldloom.train.vae_windows import Frames, fixed_windows, long_enough, random_windows
+from worldloom.train.vae_windows import (
+    Frames,
+    Windows,
+    draw_windows,
+    fixed_windows,
+    long_enough,
+)
 
 PEAK = 2.0
 
@@ -46,14 +53,35 @@ class VAEObjective:
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Return the loss of one random batch and its parts."""
+        return self.loss_of(self.draw(step, generator), step, generator)
+
+    def draw(self, step: int, generator: torch.Generator) -> Windows:
+        """Draw a step's windows."""
+        del step
+        return draw_windows(
+            self._train, self.config.window_frames, self.config.batch_size, generator
+        )
+
+    def names(self, batch: Windows) -> Sequence[str]:
+        """Return which training clips the windows were cut from."""
+        return [f"training clip {number}" for number in batch.clip_numbers]
+
+    def add(self, frames: Frames) -> None:
+        """Learn from one more clip, from the next draw on."""
+        self._train += long_enough([frames], self.config.window_frames)
+
+    def loss_of(
+        self, batch: Windows, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Return the loss of the windows and its parts."""
         del step
         device = self._device()
-        video = random_windows(
-            self._train, self.config.window_frames, self.config.batch_size, generator
-        ).to(device)
+        own = own_rows(len(batch.videos))
+        video = batch.videos[own].to(device)
         with torch.set_grad_enabled(self.config.train_encoder):
             latents = self.vae.encoder(video)[0].float()
-        noise = torch.randn(latents.shape, generator=generator).to(device)
+        whole = (len(batch.videos), *latents.shape[1:])
+        noise = torch.randn(whole, generator=generator)[own].to(device)
         decoded = self.vae.decoder(latents + self.config.latent_noise * noise)[0].float()
         parts = reconstruction_parts(decoded, video)
         weights = {

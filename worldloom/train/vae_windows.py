@@ -6,6 +6,7 @@ It does not know the VAE or its losses.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -35,17 +36,34 @@ def to_video(frames: Frames) -> Tensor:
     return pixels.permute(0, 4, 1, 2, 3).contiguous()
 
 
-def random_windows(
+@dataclass(frozen=True)
+class Windows:
+    """Windows and where they were cut: videos [B, 3, F, H, W] in [-1, 1], clips by number."""
+
+    videos: Tensor
+    clip_numbers: list[int]
+
+
+def draw_windows(
     clips: Sequence[Frames], num_frames: int, batch_size: int, generator: torch.Generator
-) -> Tensor:
-    """Draw windows `[B, 3, F, H, W]` uniformly over clips and starts, half of them mirrored."""
-    windows = []
+) -> Windows:
+    """Draw windows uniformly over clips and starts, half of them mirrored."""
+    windows, numbers = [], []
     for _ in range(batch_size):
-        clip = clips[_draw(len(clips), generator)]
+        number = _draw(len(clips), generator)
+        clip = clips[number]
         start = _draw(len(clip) - num_frames + 1, generator)
         window = clip[start : start + num_frames]
         windows.append(window[:, :, ::-1] if _draw(2, generator) else window)
-    return to_video(np.stack(windows))
+        numbers.append(number)
+    return Windows(to_video(np.stack(windows)), numbers)
+
+
+def random_windows(
+    clips: Sequence[Frames], num_frames: int, batch_size: int, generator: torch.Generator
+) -> Tensor:
+    """Return the videos of `draw_windows`."""
+    return draw_windows(clips, num_frames, batch_size, generator).videos
 
 
 def fixed_windows(clips: Sequence[Frames], num_frames: int, num_windows: int) -> Tensor:

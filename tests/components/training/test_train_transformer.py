@@ -26,6 +26,7 @@ from worldloom.model.vae.vae_config import VAEConfig
 from worldloom.model.vae.video_vae import VideoVAE, save_vae
 from worldloom.rollout.config import SamplerConfig
 from worldloom.store import ArtifactStore, open_store
+from worldloom.train.flow_batch import FlowBatch
 from worldloom.train.flow_objective import FlowObjective
 from worldloom.train.model_checkpoint import load_model, save_model
 
@@ -151,17 +152,17 @@ def test_killed_and_undisturbed_runs_make_the_same_artifact(
     tmp_path: Path, latents: str, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(context(settings(), latents, store, tmp_path / "whole"))
-    original = FlowObjective.loss
+    original = FlowObjective.loss_of
 
     def dies(
-        self: FlowObjective, step: int, generator: torch.Generator
+        self: FlowObjective, batch: FlowBatch, step: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, Mapping[str, float]]:
         if step == 5:
             message = "killed"
             raise TrainingError(message)
-        return original(self, step, generator)
+        return original(self, batch, step, generator)
 
-    monkeypatch.setattr(FlowObjective, "loss", dies)
+    monkeypatch.setattr(FlowObjective, "loss_of", dies)
     with pytest.raises(TrainingError, match="killed"):
         run(context(settings(), latents, store, tmp_path / "killed"))
     monkeypatch.undo()

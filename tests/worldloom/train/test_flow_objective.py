@@ -1,9 +1,11 @@
+import pytest
 import torch
 from tiny import CONFIG, tiny_clips, tiny_transformer
 
 from worldloom.diffusion.config import ErrorBufferConfig
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.train.clip_context import SegmentedClips, segment_start
+from worldloom.train.flow_config import SelfCorrectionConfig
 from worldloom.train.flow_objective import (
     FlowObjective,
     FlowObjectiveConfig,
@@ -12,6 +14,8 @@ from worldloom.train.flow_objective import (
 )
 from worldloom.train.trainer import step_generator
 
+SOURCES = ("none", "buffer", "resampled", "rollout")
+ALWAYS = ErrorBufferConfig(warmup_steps=0, probability=1.0, memory_probability=1.0)
 SLOTS = CONFIG.num_memory_latents
 
 
@@ -123,26 +127,116 @@ def test_residuals_of_undisturbed_clips_are_kept_by_their_own_chance():
     assert int(built.error_buffer.counts.sum()) == 0
 
 
-def test_hidden_memory_is_hidden_and_the_latest_latent_is_always_seen():
-    built = objective(no_memory_probability=1.0, random_memory_probability=0.0)
-    batch = built._hide_context(built.train.batch(torch.arange(3)), step_generator(0, 0))
-    assert not batch.context_valid[..., :SLOTS].any()
-    built = objective(no_past_probability=1.0)
-    batch = built._hide_context(built.train.batch(torch.arange(3)), step_generator(0, 0))
-    assert not batch.context_valid[..., SLOTS:-1].any()
-    assert batch.context_valid[..., -1].all()
-
-
-def test_random_memory_stays_older_than_the_past():
-    built = objective(no_memory_probability=0.0, random_memory_probability=1.0)
-    original = built.train.batch(torch.arange(3))
-    batch = built._hide_context(original, step_generator(0, 0))
-    for segment in range(built.train.num_segments):
-        first = max(0, segment_start(segment, CONFIG) - CONFIG.num_past_latents)
-        valid = batch.context_valid[:, segment, :SLOTS]
-        assert (batch.context_indices[:, segment, :SLOTS][valid] < max(first, 1)).all()
-
-
 def test_held_out_loss_is_the_same_twice():
     built = objective()
     assert built.evaluate() == built.evaluate()
+
+
+def of_source(source, **values):
+    correction = SelfCorrectionConfig(source=source, rollout_clips=1, rollout_every_steps=2)
+    return objective(**({"error_buffer": ALWAYS, "self_correction": correction} | values))
+
+
+def trained(built, steps):
+    optimizer = torch.optim.AdamW(built.module.parameters(), lr=1e-3)
+    losses = []
+    for step in steps:
+        loss, _ = built.loss(step, step_generator(0, step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("source", SOURCES[2:])
+def test_every_source_sees_the_same_clips_noise_and_levels(source):
+    batches = [of_source(s).draw(5, step_generator(0, 5)) for s in ("none", source)]
+    assert torch.equal(batches[0].sigma, batches[1].sigma)
+    assert torch.equal(batches[0].noise, batches[1].noise)
+    places = slice(1, None) if source == "rollout" else slice(None)  # whose clips are its own
+    assert torch.equal(batches[0].rows[places], batches[1].rows[places])
+
+
+def test_only_the_source_none_conditions_on_clean_latents():
+    for source in SOURCES:
+        built = of_source(source)
+        trained(built, range(2))
+        batch, generator = built.draw(2, step_generator(0, 2)), step_generator(0, 99)
+        seen = built._seen(batch, batch.clips, batch.noise, 2, generator)
+        is_clean = torch.equal(seen.past, batch.clips.latents)
+        assert is_clean == (source == "none"), source
+        assert (seen.memory is None) == (source == "none"), source
+
+
+def test_a_resampled_context_is_what_the_model_takes_each_latent_for():
+    """A model that answers noise - x0 itself leaves nothing to correct; another one does."""
+    built = of_source("resampled")
+    batch = built.draw(0, step_generator(0, 0))
+    x0 = built._segments(batch.clips)
+    perfect = batch.noise - x0
+    level = torch.full((len(x0),), 0.6)
+    built._plainly = lambda *_: perfect
+    off = built._own_residuals(batch.clips, x0, batch.noise, level)
+    assert off.shape == batch.clips.latents.shape
+    torch.testing.assert_close(off, torch.zeros_like(off), atol=1e-5, rtol=0)
+    built._plainly = lambda *_: perfect + 1.0
+    off = built._own_residuals(batch.clips, x0, batch.noise, level)
+    torch.testing.assert_close(off[:, 1:], torch.full_like(off[:, 1:], -0.6))
+    assert not off[:, 0].any()  # the start image is given
+
+
+def test_own_rollouts_stay_for_some_steps_and_then_are_made_anew():
+    built = of_source("rollout")
+    made = []
+    for step in range(4):
+        trained(built, [step])
+        made.append(built.own_rollouts.latents.clone())
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[1], made[2])
+    assert torch.equal(made[2], made[3])
+
+
+def test_a_run_on_own_rollouts_goes_on_as_if_it_had_not_been_stopped():
+    whole = trained(of_source("rollout"), range(1))
+    built = of_source("rollout")
+    assert trained(built, range(1)) == whole
+    other = of_source("rollout")
+    other.module.load_state_dict(built.module.state_dict())
+    other.load_state_tensors(built.state_tensors())
+    a, b = (float(x.loss(1, step_generator(0, 1))[0].detach()) for x in (built, other))
+    assert a == b
+
+
+def test_a_corrupted_context_is_judged_where_asked_and_costs_loss():
+    built = objective(evaluates_corrupted=True)
+    values = built.evaluate()
+    assert values["held_out_loss"] == objective().evaluate()["held_out_loss"]
+    assert values["held_out_loss_corrupted"] != values["held_out_loss"]
+
+
+def test_kept_or_recomputed_activations_give_one_gradient():
+    gradients = []
+    for again in (False, True):
+        built = objective(checkpoint_activations=again)
+        built.loss(0, step_generator(0, 0))[0].backward()
+        gradients.append([p.grad.clone() for p in built.module.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain)
+
+
+def test_it_names_the_clips_of_a_batch_and_counts_its_operations():
+    built = objective()
+    batch = built.draw(0, step_generator(0, 0))
+    assert built.names(batch) == [f"clip-{row}" for row in batch.rows.tolist()]
+    assert built.samples_per_step == 2 * built.train.num_segments
+    assert objective(batch_clips=4).flops_per_step == 2 * built.flops_per_step > 0
+
+
+def test_other_clips_or_chances_are_another_run_and_speed_is_not():
+    plain = objective().settings()
+    assert objective(compilation="default", checkpoint_activations=True).settings() == plain
+    assert objective(no_past_probability=0.9).settings() != plain
+    longer = objective()
+    longer.train.clip_ids.append("another")
+    assert longer.settings() != plain

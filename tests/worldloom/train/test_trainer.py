@@ -100,6 +100,82 @@ def test_killed_run_repeats_only_the_steps_after_its_checkpoint(tmp_path: Path) 
     assert (tmp_path / CHECKPOINT_NAME).read_bytes() == whole_bytes
 
 
+class NamedRegression(Regression):
+    """Draws its batches ahead and says what they were made of."""
+
+    def draw(self, step: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(8, 6, generator=generator)
+
+    def loss_of(
+        self, batch: Tensor, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        scale = float("nan") if step == self.spoil_at else 1.0
+        return (self.module(batch) - batch[:, :2]).square().mean() * scale, {}
+
+    def names(self, batch: Tensor) -> list[str]:
+        return ["maze-7", "hall-2", "maze-7"]
+
+
+def test_a_bad_batch_is_named_and_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError) as caught:
+        Trainer(config(checkpoint_every_steps=2)).run(NamedRegression(spoil_at=3), folder=tmp_path)
+    assert str(caught.value) == (
+        "step 3: the loss is nan, expected a finite number; clips of the batch: hall-2, maze-7; "
+        "the checkpoint of step 2 stays"
+    )
+    saved = load_checkpoint(tmp_path)
+    assert saved is not None
+    assert all(torch.isfinite(v).all() for v in saved.tensors.values() if v.is_floating_point())
+
+
+def test_batches_drawn_ahead_change_no_bit(tmp_path: Path) -> None:
+    ahead = Trainer(config(prefetch_steps=3)).run(NamedRegression(), folder=tmp_path / "ahead")
+    plain = Trainer(config(prefetch_steps=0)).run(NamedRegression(), folder=tmp_path / "plain")
+    assert same_tensors(ahead.learner.state_tensors(), plain.learner.state_tensors())
+
+
+def test_resuming_with_other_settings_is_refused_with_the_difference(tmp_path: Path) -> None:
+    Trainer(config(steps=2)).run(Regression(), folder=tmp_path)
+    with pytest.raises(TrainingError, match=r"trainer\.seed=0 then, 5 now"):
+        Trainer(config(seed=5)).run(Regression(), folder=tmp_path)
+
+
+class ThreeSteps:
+    """A pace that ends a run at its third step, at a falling rate."""
+
+    steps = 0
+
+    def is_over(self) -> bool:
+        self.steps += 1
+        return self.steps == 3
+
+    def rate_scale(self) -> float:
+        return 1 / (1 + self.steps)
+
+
+def test_a_pace_ends_a_run_early_with_a_checkpoint_and_scales_its_rate(tmp_path: Path) -> None:
+    tracker = RecordingTracker()
+    result = Trainer(config()).run(
+        Regression(), folder=tmp_path, tracker=tracker, pace=ThreeSteps()
+    )
+    assert result.learner.num_steps == 3
+    assert [row["step"] for row in result.evaluations] == [0, 3]
+    saved = load_checkpoint(tmp_path)
+    assert saved is not None
+    assert saved.tensors["num_steps"] == 3
+    rates = [m["train/learning_rate"] for _, m in tracker.metrics if "train/loss" in m]
+    assert rates == pytest.approx([0.025, 0.025, 0.05 / 3])
+
+
+def test_speed_and_waiting_are_logged(tmp_path: Path) -> None:
+    tracker = RecordingTracker()
+    Trainer(config(steps=5, log_every_steps=2)).run(Regression(), folder=tmp_path, tracker=tracker)
+    logged = [step for step, metrics in tracker.metrics if "train/loss" in metrics]
+    assert logged == [1, 3, 4]
+    names = {name for _, metrics in tracker.metrics for name in metrics}
+    assert {"train/samples_per_second", "train/data_wait_share"} <= names
+
+
 def test_loss_that_is_not_finite_names_its_step_and_keeps_the_weights(tmp_path: Path) -> None:
     objective = Regression(spoil_at=0)
     with pytest.raises(TrainingError, match="step 0: the loss is nan, expected a finite number"):

@@ -1,0 +1,117 @@
+"""The velocity of all segments of whole clips at once, as training asks for it.
+
+Eager, compiled or recorded as CUDA graphs, with or without kept activations: the numbers are the
+same within rounding. It does not know losses or where residuals come from.
+
+Letters: B clips, L latents, S segments of a clip, T latents of a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from worldloom.model.attention import BlockContext
+from worldloom.model.block import TransformerBlock
+from worldloom.model.transformer import WorldModelTransformer
+from worldloom.rollout.segment import Conditioner
+from worldloom.train.clip_context import (
+    ClipBatch,
+    commit_clips,
+    gather_latents,
+    noisy_conditions,
+    segment_context,
+)
+from worldloom.train.flow_config import Compilation
+
+Predict = Callable[..., Tensor]
+
+
+@dataclass
+class Seen:
+    """Latents of whole clips as segments see them: in their past, and in their memory."""
+
+    past: Tensor  # [B, L, C, H, W]
+    memory: Tensor | None = None  # [B, L, C, H, W]; None: the same as in the past
+
+
+def predict_velocity(
+    transformer: WorldModelTransformer,
+    conditioner: Conditioner,
+    batch: ClipBatch,
+    seen: Seen,
+    noisy: Float[Tensor, "BS C T H W"],
+    sigma: Float[Tensor, " BS"],
+) -> Float[Tensor, "BS C T H W"]:
+    """Return the velocity of all segments of a batch of clips.
+
+    Args:
+        transformer: the network.
+        conditioner: for its configuration and the clips' camera.
+        batch: the clips.
+        seen: what is committed (clean, or disturbed).
+        noisy: all segments, clip by clip.
+        sigma: their noise levels.
+    """
+    num_segments = batch.context_indices.shape[1]
+    context, anchor = segment_context(conditioner, batch, num_segments)
+    blocks = _context_blocks(transformer, conditioner, batch, seen)
+    prepared = transformer.prepare(noisy_conditions(conditioner, batch, anchor, num_segments))
+    levels = sigma[:, None].expand(-1, noisy.shape[2])
+    velocity: Tensor = transformer.denoise(noisy, levels, prepared, replace(context, blocks=blocks))
+    return velocity
+
+
+def compiled(compilation: Compilation, backend: str = "inductor") -> Predict:
+    """Return `predict_velocity` as it is to be run; the backend is torch's name of a compiler."""
+    if compilation == "none":
+        return predict_velocity
+    mode = "reduce-overhead" if compilation == "cuda_graphs" and backend == "inductor" else None
+    recorded: Predict = torch.compile(
+        predict_velocity, dynamic=False, mode=mode, backend=backend, fullgraph=True
+    )
+    if compilation == "default":
+        return recorded
+
+    def replayed(*args: object) -> Tensor:
+        torch.compiler.cudagraph_mark_step_begin()  # what the last step returned may be overwritten
+        return recorded(*args)
+
+    return replayed
+
+
+def checkpoint_blocks(transformer: WorldModelTransformer) -> None:
+    """Let every block forget its activations and compute them again in the backward.
+
+    The blocks of a copy of this transformer would still be these ones: copy first.
+    """
+    for block in transformer.blocks:
+        assert isinstance(block, TransformerBlock)
+        again = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+        block.forward = again  # type: ignore[method-assign]
+
+
+def _context_blocks(
+    transformer: WorldModelTransformer, conditioner: Conditioner, batch: ClipBatch, seen: Seen
+) -> list[BlockContext]:
+    """Return what each segment sees, block by block: memory slots first, then the past."""
+    past = commit_clips(transformer, conditioner, batch, seen.past)
+    if seen.memory is None:
+        return gather_latents(past, batch.context_indices)
+    memory = commit_clips(transformer, conditioner, batch, seen.memory)
+    slots = transformer.config.num_memory_latents
+    of_memory = gather_latents(memory, batch.context_indices[..., :slots])
+    of_past = gather_latents(past, batch.context_indices[..., slots:])
+    return [
+        BlockContext(
+            torch.cat([left.keys, right.keys], dim=1),
+            torch.cat([left.values, right.values], dim=1),
+        )
+        for left, right in zip(of_memory, of_past, strict=True)
+    ]

@@ -83,6 +83,7 @@ def _lifespan(
             await parts.retirement.close()
             await parts.pool.close()
             parts.audit.close()
+            parts.tracing.close()
 
     return live
 

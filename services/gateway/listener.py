@@ -19,6 +19,7 @@ from services.gateway.player_socket import PlayerSocket
 from services.gateway.relay import actions_to_engine, log_of, message_to_engine
 from services.gateway.session_clock import SessionClock
 from services.gateway.settings import SessionLimits
+from services.gateway.tracing import ActionTraces
 from services.session_state import SessionLife, SessionState
 
 
@@ -40,6 +41,7 @@ class Listener:
         self._was_steady = False
         self._steady = asyncio.Event()
         self.session_id = ""
+        self.traces: ActionTraces | None = None
         self.late_frames: protocol.LatePolicy = "keep"
 
     @property
@@ -130,11 +132,15 @@ class Listener:
         actions = log_of(message, time.monotonic())
         # Logged first: if the stream breaks now, who brings it back sends them again.
         self._log.append(actions)
+        if self.traces is not None:
+            self.traces.received(actions.action_index, len(actions.keyboard))
         try:
             await self._attachment.send(*actions_to_engine(self.session_id, actions))
         except SessionError as error:
             if error.code is not ErrorCode.DISCONNECTED:
                 raise
+        if self.traces is not None:
+            self.traces.forwarded(actions.action_index)
 
     async def _send(self, message: protocol.ClientMessage) -> None:
         outgoing = message_to_engine(self.session_id, message)

@@ -70,6 +70,12 @@ def build_parts(
         retirement=Retirement(pool, directory),
         metrics=metrics,
         audit=AuditLog(config.audit_path),
-        tracing=Tracing.off() if tracing is None else tracing,
+        tracing=tracing or _tracing(config),
         moderator=moderator,
     )
+
+
+def _tracing(config: GatewayConfig) -> Tracing:
+    if config.otlp_endpoint is None:
+        return Tracing()
+    return Tracing.to_collector(config.otlp_endpoint)

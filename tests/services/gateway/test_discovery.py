@@ -27,11 +27,7 @@ async def test_backends_come_and_go_with_the_addresses_of_a_name(gateway, config
         )
         await running.until(lambda: len(pool) == 1)
         [backend] = pool
-        assert (backend.address, backend.model_version, backend.share) == (
-            "10.0.0.1:8001",
-            "7",
-            0.5,
-        )
+        assert backend.config == named.model_copy(update={"address": "10.0.0.1:8001"})
         found = {"10.0.0.2:8001"}
         await running.until(lambda: [each.address for each in pool] == ["10.0.0.2:8001"])
         following.cancel()

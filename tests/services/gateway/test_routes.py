@@ -82,12 +82,16 @@ async def test_readiness_fails_when_neither_slot_nor_queue_has_room(
 ) -> None:
     one_slot = engine_config.model_copy(update={"num_slots": 1})
     no_queue = config.model_copy(update={"max_queued_sessions": 0})
-    async with gateway(no_queue, one_slot) as running, running.http() as http:
-        async with running.connect() as player, running.connect() as other:
-            await player.open()
-            assert (await http.get("/health/ready")).status_code == 503
-            await other.send(protocol.Open())
-            assert (await other.receive()).code is ErrorCode.QUEUE_FULL
+    async with (
+        gateway(no_queue, one_slot) as running,
+        running.http() as http,
+        running.connect() as player,
+        running.connect() as other,
+    ):
+        await player.open()
+        assert (await http.get("/health/ready")).status_code == 503
+        await other.send(protocol.Open())
+        assert (await other.receive()).code is ErrorCode.QUEUE_FULL
 
 
 async def test_the_metrics_pass_prometheus_own_check(gateway) -> None:

@@ -310,3 +310,34 @@ async def test_many_clients_that_come_and_go_leave_nothing_behind(gateway) -> No
         await running.until(lambda: running.engine.num_sessions == 0)
         assert next(iter(running.parts.pool)).num_sessions == 0
         assert running.parts.quota.num_sessions("anonymous") == 0
+
+
+async def test_no_frame_is_repeated_however_often_the_engine_is_lost(
+    gateway, engine_config
+) -> None:
+    expected = await undisturbed(gateway, 16)
+    seldom = engine_config.model_copy(update={"durable_segments": 2})
+    async with gateway(engine=seldom) as running:
+        async with running.connect() as player:
+            first = await player.open()
+            await player.act(0, 12)
+            await player.until_frame(12)
+        async with running.connect() as again:
+            again.frames = player.frames
+            second = await again.resume(first.resume_token, 12)
+            assert second.next_action_index == 12
+            running.engine.die()  # its memory had 12 frames, its store has 8
+            running.engine.revive()
+            await again.receive_a(protocol.Notice)
+            error = await again.receive()
+            assert (error.code, error.is_retryable) == (ErrorCode.NO_BACKEND, True)
+        async with running.connect() as last:
+            last.frames = again.frames
+            third = await last.resume(second.resume_token, 12)
+            assert third.next_action_index == 8
+            running.engine.die()
+            await last.receive_a(protocol.Notice)
+            await last.act(8, 8)
+            running.engine.revive()
+            await last.until_frame(16)
+            assert last.frames == expected

@@ -1,22 +1,25 @@
-"""Wait until the engine beside it has no session left: what a pod does before Triton is stopped.
+"""How a pod goes: what it does before Triton is told to stop, since after that no session plays on.
 
-`python -m services.inference.departure --leave-seconds 5 --drain-seconds 3600`. Triton refuses every
-request once it has been told to stop, so sessions must be over before: first the pod leaves the
-services that lead to it, then its sessions get their time. It reads Triton's own metrics and knows
-no session.
+`python -m services.inference.departure --leave-seconds 5 --drain-seconds 3600` runs beside Triton.
+First the pod leaves the services that lead to it, then its sessions get their time; those that are
+left are stored and handed over by the engine, so that another pod can go on with them. It reads
+Triton's own metrics and knows no session.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 
+from services.inference.drain import DRAIN_VARIABLE, ask_to_drain
 from worldloom.log import configure_logging, log_event
 
 logger = logging.getLogger("services.inference.departure")  # also when run as a program
@@ -33,6 +36,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Wait for the sessions of this pod.")
     parser.add_argument("--leave-seconds", type=float, default=5.0, help="wait before looking")
     parser.add_argument("--drain-seconds", type=float, default=3600.0, help="longest wait")
+    parser.add_argument("--handover-seconds", type=float, default=30.0, help="to store the rest")
     parser.add_argument("--metrics", default=METRICS_ADDRESS, help="address of Triton's metrics")
     return parser.parse_args(arguments)
 
@@ -53,6 +57,7 @@ def wait_until_empty(address: str, seconds: float, poll_seconds: float) -> int |
     As long as Triton answers without saying how many there are, there may be some.
     """
     deadline = time.monotonic() + seconds
+    told: int | None = 0
     while True:
         try:
             with urllib.request.urlopen(address, timeout=_ANSWER_SECONDS) as answer:
@@ -62,6 +67,9 @@ def wait_until_empty(address: str, seconds: float, poll_seconds: float) -> int |
             return 0
         if left == 0 or time.monotonic() >= deadline:
             return left
+        if left != told:
+            log_event(logger, "departure_waits", sessions=left)
+        told = left
         time.sleep(poll_seconds)
 
 
@@ -71,6 +79,11 @@ def main(arguments: Sequence[str]) -> int:
     configure_logging()
     time.sleep(given.leave_seconds)
     left = wait_until_empty(given.metrics, given.drain_seconds, _POLL_SECONDS)
+    sign = os.environ.get(DRAIN_VARIABLE, "")
+    if left != 0 and sign:
+        log_event(logger, "handover_begun", sessions=left)
+        ask_to_drain(Path(sign), given.handover_seconds)
+        left = wait_until_empty(given.metrics, given.handover_seconds, _POLL_SECONDS)
     log_event(logger, "departure_over", sessions=left)
     return 0
 

@@ -13,12 +13,14 @@ from collections.abc import Callable
 
 from services import contract
 from services.contract import ErrorCode, SessionError
+from services.inference.drain import DrainSign
 from services.inference.durability import Durability
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import Frames, SegmentGenerator, WorldRelease
 from services.inference.live_session import Assignment, LiveSession
 from services.inference.metrics import EngineMetrics
 from services.inference.outbox import Delivery, Outbox
+from services.inference.response import ResponseSink
 from services.inference.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class Device:
         outbox: Outbox,
         durability: Durability,
         *,
+        drain: DrainSign,
         metrics: EngineMetrics,
         clock: Callable[[], float],
     ) -> None:
@@ -44,6 +47,7 @@ class Device:
         self._sessions = sessions
         self._outbox = outbox
         self._durability = durability
+        self._drain = drain
         self._metrics = metrics
         self._playout_seconds = release.frames_per_segment / config.playout_frames_per_second
         self._clock = clock
@@ -256,6 +260,7 @@ class Device:
         now = self._clock()
         with self._sessions.changed:
             live = self._sessions.live
+            self._sessions.is_draining = self._drain.end_at() is not None
             self._sessions.parking.drop_excess(now)
         for session in live:
             self._reap_one(session, now)
@@ -290,13 +295,31 @@ class Device:
             session.state = state
             if reason is None:
                 self._sessions.leave_slot(session)
-            else:
-                self._sessions.park(session, reason)
-                session.needs_saving = True
-        if reason is not None and self._durability.is_possible:
-            self._durability.save(session)
+                return
+            self._sessions.park(session)
+            session.needs_saving = True
+            sink = session.sink
+        self._say_parked(session, sink, reason)
+
+    def _say_parked(
+        self, session: LiveSession, sink: ResponseSink, reason: contract.EndReason
+    ) -> None:
+        """Close a parked session's stream, as the last thing where another process goes on."""
+
+        def close_stream() -> None:
+            with self._sessions.changed:
+                self._sessions.close_stream(session, sink, reason)
+
+        if reason != "shutdown":
+            close_stream()
+        if self._durability.is_possible:
+            is_handed_over = reason == "shutdown"
+            self._durability.save(session, then=close_stream if is_handed_over else None)
 
     def _end_reason(self, session: LiveSession, now: float) -> contract.EndReason | None:
+        end_at = self._drain.end_at()
+        if end_at is not None and (now >= end_at or self._can_be_handed_over(session)):
+            return "shutdown"
         patience = (
             self._config.max_parked_seconds if session.is_paused else self._config.max_idle_seconds
         )
@@ -316,12 +339,18 @@ class Device:
             and now - session.made_at < self._config.last_acknowledgement_seconds
         )
 
+    def _can_be_handed_over(self, session: LiveSession) -> bool:
+        """Tell whether another process can go on with a session."""
+        return session.record.is_resumable and self._durability.is_possible
+
     def _outlives(self, session: LiveSession, reason: contract.EndReason) -> bool:
         """Tell whether a session can be resumed after its stream ended for this reason."""
         if not session.record.is_resumable:
             return False
         if reason == "finished":
             return session.num_acknowledged < session.num_segments
+        if reason == "shutdown":
+            return self._can_be_handed_over(session)
         return reason in {"cancelled", "idle"}
 
 

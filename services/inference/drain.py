@@ -1,79 +1,45 @@
-"""Wait until the engine beside it has no session left: what a pod does before Triton is stopped.
+"""The sign by which an engine learns that its server is about to stop.
 
-`python -m services.inference.drain --leave-seconds 5 --drain-seconds 3600`. Triton refuses every
-request once it has been told to stop, so sessions must be over before: first the pod leaves the
-services that lead to it, then its sessions get their time. It reads Triton's own metrics and knows
-no session.
+Triton tells a model of its end only once the model's last request is over, and a session is one
+request. So whoever stops a server first writes a file that the engine looks for: sessions that can
+be resumed are stored and handed over at once, the others get the seconds that the file names. This
+module does not know sessions or servers.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
-import re
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable
+from pathlib import Path
 
-from worldloom.log import configure_logging, log_event
-
-logger = logging.getLogger("services.inference.drain")  # also when run as a program
-
-METRICS_ADDRESS = "http://127.0.0.1:8002/metrics"
-# Sessions that have a slot, and those that wait in this pod's memory for their player.
-WAITED_FOR = ("worldloom_engine_sessions", "worldloom_engine_parked_sessions")
-_ANSWER_SECONDS = 5.0
-_POLL_SECONDS = 1.0
+DRAIN_VARIABLE = "WORLDLOOM_DRAIN_FILE"
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options."""
-    parser = argparse.ArgumentParser(description="Wait for the sessions of this pod.")
-    parser.add_argument("--leave-seconds", type=float, default=5.0, help="wait before looking")
-    parser.add_argument("--drain-seconds", type=float, default=3600.0, help="longest wait")
-    parser.add_argument("--metrics", default=METRICS_ADDRESS, help="address of Triton's metrics")
-    return parser.parse_args(arguments)
+class DrainSign:
+    """Tells whether the engine is to come to an end, and when."""
+
+    def __init__(
+        self, path: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Look for a file at `path`; without one nobody asks."""
+        self._path = path
+        self._clock = clock
+        self._end_at: float | None = None
+
+    def end_at(self) -> float | None:
+        """Return when the last sessions are to end, None while nobody has asked."""
+        if self._end_at is None and self._path is not None and self._path.exists():
+            self._end_at = self._clock() + _seconds_in(self._path)
+        return self._end_at
 
 
-def num_sessions(metrics: str) -> int | None:
-    """Return how many sessions a text of metrics tells of, None when it tells of none at all."""
-    found = [
-        float(value)
-        for name in WAITED_FOR
-        for value in re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)", metrics, re.MULTILINE)
-    ]
-    return int(sum(found)) if found else None
+def ask_to_drain(path: Path, seconds: float) -> None:
+    """Ask the engine that looks for this file to end within some seconds."""
+    written = path.with_suffix(".new")
+    written.write_text(f"{seconds:g}\n")
+    written.replace(path)
 
 
-def wait_until_empty(address: str, seconds: float, poll_seconds: float) -> int | None:
-    """Return how many sessions are left when there are none, the time is over or Triton is gone.
-
-    As long as Triton answers without saying how many there are, there may be some.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(address, timeout=_ANSWER_SECONDS) as answer:
-                left = num_sessions(answer.read().decode())
-        except (urllib.error.URLError, TimeoutError) as error:
-            log_event(logger, "drain_without_server", logging.WARNING, message=str(error))
-            return 0
-        if left == 0 or time.monotonic() >= deadline:
-            return left
-        time.sleep(poll_seconds)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Wait; whatever is left when the time is over, Triton may be stopped."""
-    given = parse(arguments)
-    configure_logging()
-    time.sleep(given.leave_seconds)
-    left = wait_until_empty(given.metrics, given.drain_seconds, _POLL_SECONDS)
-    log_event(logger, "drain_over", sessions=left)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _seconds_in(path: Path) -> float:
+    text = path.read_text().strip()
+    return float(text) if text.replace(".", "", 1).isdigit() else 0.0

@@ -74,12 +74,20 @@ class Durability:
                 session.needs_saving = True
         return due
 
-    def save(self, session: LiveSession) -> None:
-        """Take a session's state and have it stored; only on the device's thread."""
+    def save(self, session: LiveSession, then: Callable[[], None] | None = None) -> None:
+        """Take a session's state and have it stored; only on the device's thread.
+
+        Args:
+            session: one that is known.
+            then: called on the keeper's thread once the store has answered, or at once where
+                there is nothing to store.
+        """
         with self._sessions.changed:
             generator, state = session.generator, session.state
             num_units, start = session.num_units, self._start_of_part(session)
         if not num_units:  # it has not begun
+            if then is not None:
+                then()
             return
         if start == num_units:  # only what is beside the state has changed
             part = WorldState(start, start, {})
@@ -88,7 +96,7 @@ class Durability:
         else:
             assert state is not None, "a session that has begun has a generator or a state"
             part = state.part(start, num_units)
-        self._store(session, part)
+        self._store(session, part, then)
 
     def _is_due(self, session: LiveSession, now: float) -> bool:
         if session.is_saving or not session.num_units or now < session.save_after:
@@ -108,7 +116,9 @@ class Durability:
         # After a rewind the store may be ahead; what it holds is the same.
         return min(start, stop)
 
-    def _store(self, session: LiveSession, state: WorldState) -> None:
+    def _store(
+        self, session: LiveSession, state: WorldState, then: Callable[[], None] | None
+    ) -> None:
         with self._sessions.changed:
             if session not in self._sessions.known:  # what was stored of it is being deleted
                 return
@@ -137,6 +147,8 @@ class Durability:
                     session.num_durable_units = max(session.num_durable_units, state.stop)
                 self._sessions.changed.notify_all()
             self._answer(sinks, part, failure)
+            if then is not None:
+                then()
 
         self._keeper.save(part, done, replaces_others=replaces_others)
 

@@ -20,6 +20,7 @@ from services.contract import SessionError
 from services.inference.census import Census
 from services.inference.codec import Codec, encodings_for
 from services.inference.device import Device
+from services.inference.drain import DrainSign
 from services.inference.durability import Durability
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import WorldRelease
@@ -52,6 +53,7 @@ class Engine:
         release_digest: str = "",
         store: SessionStore | None = None,
         metrics: MetricFactory | None = None,
+        drain: DrainSign | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take a loaded release; nothing runs before `start`.
@@ -61,6 +63,7 @@ class Engine:
             config: limits.
             release_digest: told to clients, and kept with what is stored.
             metrics: makes the engine's metrics; without one they stay in memory.
+            drain: tells when the engine is to come to its end; without one only `stop` does.
             store: where resumable sessions are kept; without one they live in memory alone.
             clock: seconds that only grow.
         """
@@ -99,6 +102,7 @@ class Engine:
             self._sessions,
             self._outbox,
             durability,
+            drain=drain or DrainSign(),
             metrics=measured,
             clock=clock,
         )

@@ -76,11 +76,11 @@ class Outbox:
         """Send one delivery at once, on the calling thread."""
         # One client's broken stream must not end the thread that serves the others.
         try:
-            delivery.sink.send(self._response(delivery))
+            delivery.sink.send(self._response(delivery), is_last=delivery.is_last)
         except Exception:
             logger.exception("delivery_failed")
-        if delivery.is_last:
-            _close(delivery.sink)
+            if delivery.is_last:
+                _close(delivery.sink)
         delivery.after()
 
     def _run(self) -> None:
@@ -101,7 +101,7 @@ class Outbox:
 
 
 def _close(sink: ResponseSink) -> None:
-    # Closed even when its last response could not be sent, or the request would never end.
+    # Its last response could not be sent, and without a word the request would never end.
     try:
         sink.close()
     except Exception:

@@ -6,12 +6,14 @@ what the device does.
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 from services import contract
 from services.contract import ErrorCode, SessionError
-from services.inference.codec import encodings_for
+from services.inference.codec import encode_jpeg, encodings_for
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import StartWorld, WorldRelease
 from services.inference.live_session import LiveSession
@@ -53,7 +55,7 @@ class Reception:
         """
         match message:
             case contract.Describe():
-                return self._description()
+                return self._description(with_images=message.with_images)
             case contract.SessionStart():
                 self._open(message, request, sink)
                 return None
@@ -73,7 +75,17 @@ class Reception:
                 self._continue(message)
         return contract.Acknowledged(session_id=message.session_id)
 
-    def _description(self) -> contract.Description:
+    @cached_property
+    def _start_images(self) -> dict[str, str]:
+        """What each world looks like, as base64 of a JPEG."""
+        quality = self._config.jpeg_quality
+        return {
+            world.name: base64.b64encode(encode_jpeg(world.image, quality)).decode()
+            for world in self._release.worlds
+        }
+
+    def _description(self, *, with_images: bool) -> contract.Description:
+        images = self._start_images if with_images else {}
         release = self._release
         return contract.Description(
             release=self._digest,
@@ -81,7 +93,10 @@ class Reception:
             width=release.width,
             frames_per_segment=release.frames_per_segment,
             worlds=tuple(
-                contract.WorldInfo(name=world.name, prompt=world.prompt) for world in release.worlds
+                contract.WorldInfo(
+                    name=world.name, prompt=world.prompt, image=images.get(world.name, "")
+                )
+                for world in release.worlds
             ),
             num_slots=self._config.num_slots,
             num_sessions=self._sessions.num_slots_used,
@@ -142,7 +157,7 @@ class Reception:
         if not session.has_slot:
             self._sessions.require_slot()
             session.has_slot = True
-        self._sessions.close_stream(session, "taken_over")
+        self._sessions.close_stream(session, session.sink, "taken_over")
 
     def _append(
         self, message: contract.ActionsMessage, request: Request

@@ -21,11 +21,11 @@ class Response:
 class ResponseSink(Protocol):
     """Where the responses of one request go."""
 
-    def send(self, response: Response) -> None:
-        """Send one response."""
+    def send(self, response: Response, *, is_last: bool = False) -> None:
+        """Send one response, and with the last one say that it was the last."""
 
     def is_cancelled(self) -> bool:
         """Tell whether nobody listens any more."""
 
     def close(self) -> None:
-        """Say that this was the last response."""
+        """Say that no response comes any more; does nothing after the last one."""

@@ -25,8 +25,9 @@ import tritonclient.grpc as triton
 from pydantic import Field
 from tritonclient.utils import InferenceServerException
 
-from services.client.grpc import play_actions
+from services.client.grpc import describe, play_actions
 from services.contract import MODEL_NAME, NUM_KEYS, NUM_MOUSE_AXES, SessionError
+from services.inference.drain import DRAIN_VARIABLE, ask_to_drain
 from services.inference.repository import RepositoryConfig, build_repository
 from services.processes import LOOPBACK, ManagedProcess, free_port, require_free_port
 from worldloom.config import Config
@@ -34,7 +35,10 @@ from worldloom.errors import MachineError, ServingError
 
 _PROJECT_ROOT = Path(__file__).parents[2]
 _EXIT_POLL_SECONDS = 0.05
-_UNLOAD_SECONDS = 5.0
+# Beside the sessions' time: for the model to unload, and for what is said at the end.
+_UNLOAD_SECONDS = 5
+_MARGIN_SECONDS = 1.0
+_DRAIN_FILE = "drain"
 _KILL_AFTER_SECONDS = 1.0
 _REFUSAL_LENGTH = 400
 
@@ -75,6 +79,16 @@ class InferenceServer:
         return f"{LOOPBACK}:{self._port}"
 
     @property
+    def http_port(self) -> int | None:
+        """Port of plain KServe v2 calls, if it listens for any."""
+        return self._config.http_port
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Port of Prometheus metrics, if there is one."""
+        return self._config.metrics_port
+
+    @property
     def pid(self) -> int | None:
         """The process id of the running server."""
         return None if self._process is None else self._process.pid
@@ -105,9 +119,9 @@ class InferenceServer:
 
     def stop(self) -> None:
         """End the server and remove what was prepared for it."""
-        if self._process is not None:
+        if self._process is not None and self._runtime is not None:
             if self._process.is_alive():
-                self._ask_to_end(self._process)
+                self._ask_to_end(self._process, self._runtime)
             self._process.stop(_KILL_AFTER_SECONDS)
             self._process = None
         if self._runtime is not None:
@@ -132,7 +146,7 @@ class InferenceServer:
         self._process = ManagedProcess(
             "tritonserver",
             server_arguments(wheel, runtime, self._port, self._config),
-            server_environment(wheel, os.environ),
+            server_environment(wheel, {**os.environ, DRAIN_VARIABLE: str(runtime / _DRAIN_FILE)}),
             self.log_path,
         )
         self._process.start()
@@ -145,11 +159,26 @@ class InferenceServer:
                 raise ServingError(message) from error
             raise
 
-    def _ask_to_end(self, process: ManagedProcess) -> None:
+    def _ask_to_end(self, process: ManagedProcess, runtime: Path) -> None:
+        # Once it has the signal, the server delivers nothing more of sessions that still run.
+        self._drain(process, runtime)
         # A signal to the whole group would keep the model's process from unloading in order.
         os.kill(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + self._config.exit_timeout_seconds + _UNLOAD_SECONDS
+        seconds = self._config.exit_timeout_seconds + _UNLOAD_SECONDS + _MARGIN_SECONDS
+        deadline = time.monotonic() + seconds
         while process.is_alive() and time.monotonic() < deadline:
+            time.sleep(_EXIT_POLL_SECONDS)
+
+    def _drain(self, process: ManagedProcess, runtime: Path) -> None:
+        seconds = self._config.exit_timeout_seconds
+        ask_to_drain(runtime / _DRAIN_FILE, seconds)
+        deadline = time.monotonic() + seconds + _MARGIN_SECONDS
+        while process.is_alive() and time.monotonic() < deadline:
+            try:
+                if not describe(self.address, timeout_seconds=seconds).num_sessions:
+                    return
+            except SessionError:  # it loads, hangs or has died
+                return
             time.sleep(_EXIT_POLL_SECONDS)
 
     def _is_ready(self) -> bool:
@@ -239,7 +268,7 @@ def server_arguments(wheel: Path, runtime: Path, port: int, config: ServerConfig
         *_endpoint("http", config.http_port),
         *_endpoint("metrics", config.metrics_port),
         "--disable-auto-complete-config",
-        f"--exit-timeout-secs={config.exit_timeout_seconds}",
+        f"--exit-timeout-secs={config.exit_timeout_seconds + _UNLOAD_SECONDS}",
         f"--backend-config=python,shm-region-prefix-name={runtime.name}",
         "--backend-config=python,stub-timeout-seconds=240",
     ]

@@ -54,6 +54,7 @@ class Sessions:
         """Begin with none; `forget` deletes what was stored of a session."""
         self.changed = threading.Condition()
         self.is_stopping = False
+        self.is_draining = False
         self.parking = Parking(config)
         self._config = config
         self._outbox = outbox
@@ -100,8 +101,8 @@ class Sessions:
         self._live[session.session_id] = session
 
     def require_slot(self) -> None:
-        """Raise `SessionError` while every slot is in use, or the engine is stopping."""
-        if self.is_stopping:
+        """Raise `SessionError` while every slot is in use, or the engine comes to its end."""
+        if self.is_stopping or self.is_draining:
             raise SessionError(ErrorCode.SHUTTING_DOWN, "the server is shutting down")
         if self.num_slots_used >= self._config.num_slots:
             sentence = f"all {self._config.num_slots} slots are in use"
@@ -112,7 +113,7 @@ class Sessions:
         del self._live[session.session_id]
         self.retire(session)
         self._refuse_snapshots(session)
-        self.close_stream(session, reason)
+        self.close_stream(session, session.sink, reason)
         if session.record.is_resumable and reason in _OVER:
             self._forget(session.session_id)
 
@@ -121,12 +122,11 @@ class Sessions:
         self.parking.take(session_id)
         self._forget(session_id)
 
-    def park(self, session: LiveSession, reason: contract.EndReason) -> None:
-        """Let a session, whose state was taken, wait without a stream until it is resumed."""
+    def park(self, session: LiveSession) -> None:
+        """Let a session, whose state was taken, wait until it is resumed; the stream stays."""
         del self._live[session.session_id]
         self.leave_slot(session)
         session.resumption = None
-        self.close_stream(session, reason)
         self.parking.add(session, self._clock())
 
     def leave_slot(self, session: LiveSession) -> None:
@@ -134,14 +134,16 @@ class Sessions:
         self.retire(session)
         session.has_slot = False
 
-    def close_stream(self, session: LiveSession, reason: contract.EndReason) -> None:
-        """Say on a session's stream that nothing more comes on it, and why."""
+    def close_stream(
+        self, session: LiveSession, sink: ResponseSink, reason: contract.EndReason
+    ) -> None:
+        """Say on a stream of a session that nothing more comes on it, and why."""
         event = contract.SessionEnd(
             session_id=session.session_id, reason=reason, num_frames=session.num_frames
         )
         self._outbox.post(
             Delivery(
-                session.sink,
+                sink,
                 event,
                 is_last=True,
                 after=lambda: self._metrics.sessions_ended[reason].add(1),

@@ -18,6 +18,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from services import contract
+from services.inference.drain import DRAIN_VARIABLE, DrainSign
 from services.inference.engine import Engine, EngineConfig
 from services.inference.generator import WorldRelease
 from services.inference.repository import (
@@ -54,8 +55,8 @@ class ResponseSender:
         self._lock = threading.Lock()
         self._is_complete = False
 
-    def send(self, response: Response) -> None:
-        """Send one response; nothing after `close`."""
+    def send(self, response: Response, *, is_last: bool = False) -> None:
+        """Send one response; nothing after the last one or `close`."""
         tensors = [_text_tensor(contract.EVENT, (contract.to_json(response.event),))]
         if response.frames:
             tensors += [
@@ -64,8 +65,13 @@ class ResponseSender:
                 _index_tensor(contract.ACTION_INDEX, response.action_index),
             ]
         with self._lock:
-            if not self._is_complete:
-                self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
+            if self._is_complete:
+                return
+            self._is_complete = is_last
+            self._sender.send(
+                pb_utils.InferenceResponse(output_tensors=tensors),
+                flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if is_last else 0,
+            )
 
     def is_cancelled(self) -> bool:
         """Tell whether the client cancelled the request or closed its stream."""
@@ -131,9 +137,15 @@ class TritonModel:
         release = self.open_release(folder, int(parameters[THREADS_PARAMETER]))
         config = load_config(EngineConfig, parameters[ENGINE_PARAMETER], where="engine")
         address = parameters[STORE_PARAMETER] or os.environ.get(STORE_VARIABLE, "")
+        drain = os.environ.get(DRAIN_VARIABLE, "")
         store = open_session_store(address) if address else None
         self._engine = Engine(
-            release, config, release_digest=digest, store=store, metrics=TritonMetrics()
+            release,
+            config,
+            release_digest=digest,
+            store=store,
+            metrics=TritonMetrics(),
+            drain=DrainSign(Path(drain) if drain else None),
         )
         self._engine.start()
         log_event(logger, "model_ready", release=digest, session_store=address)

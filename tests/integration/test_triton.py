@@ -25,59 +25,23 @@ from services.client.grpc import (
 )
 from services.client.grpc.stream import EventStream
 from services.contract import ErrorCode, SessionError
-from services.inference.engine import EngineConfig
 from services.inference.fake_generator import fake_colour
-from services.inference.repository import RepositoryConfig, build_repository
 from services.inference.server import InferenceServer, ServerConfig
-from services.processes import ProcessIdentity, free_port
+from services.processes import ProcessIdentity
 from services.recording import play_walk
 from worldloom.actions import Actions, write_actions
 from worldloom.artifacts import build_manifest
 from worldloom.errors import MachineError, ServingError
 
-SLOW_SEED = 29
-
-FAKE_MODEL = f"""
-from services.inference.fake_generator import FakeRelease
-from services.inference.triton_model import TritonModel
-
-
-class MixedRelease(FakeRelease):
-    def open_session(self, *, seed, **start):
-        session = super().open_session(seed=seed, **start)
-        session.seconds_per_segment = 0.2 if seed == {SLOW_SEED} else 0.0
-        return session
-
-
-class TritonPythonModel(TritonModel):
-    def open_release(self, folder, num_threads):
-        if not (folder / "release.json").exists():
-            raise FileNotFoundError(f"{{folder}} has no release.json")
-        return MixedRelease()
-"""
-
-
-def fake_repository(folder: Path, *, digest: str = "", num_slots: int = 4) -> Path:
-    release = folder / "the release"
-    release.mkdir(parents=True, exist_ok=True)
-    (release / "release.json").write_text("{}")
-    config = RepositoryConfig(
-        num_threads=1, engine=EngineConfig(num_slots=num_slots, max_idle_seconds=20.0)
-    )
-    repository = build_repository(folder / "model repository", release, config, digest=digest)
-    (repository / "world" / "1" / "model.py").write_text(FAKE_MODEL)
-    return repository
-
-
-def new_server(folder: Path, repository: Path, port: int | None = None) -> InferenceServer:
-    config = ServerConfig(port=port, ready_timeout_seconds=60, exit_timeout_seconds=3)
-    return InferenceServer(repository, config, log_path=folder / "tritonserver.log")
+NewServer = Callable[..., InferenceServer]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InferenceServer]:
+def server(
+    new_fake_server: NewServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InferenceServer]:
     folder = tmp_path_factory.mktemp("a path with spaces")
-    with new_server(folder, fake_repository(folder, num_slots=2)) as running:
+    with new_fake_server(folder, num_slots=2) as running:
         yield running
 
 
@@ -127,8 +91,10 @@ def test_two_sessions_run_side_by_side_and_a_third_is_refused(server: InferenceS
     wait_for(lambda: num_sessions(server) == 0)
 
 
-def test_cancelled_stream_frees_its_slot_within_a_segment(server: InferenceServer) -> None:
-    session = open_session(server.address, SessionOptions(seed=SLOW_SEED))
+def test_cancelled_stream_frees_its_slot_within_a_segment(
+    slow_seed: int, server: InferenceServer
+) -> None:
+    session = open_session(server.address, SessionOptions(seed=slow_seed))
     session.send_actions(*still(1200))
     next(session.frames())
     assert num_sessions(server) == 1
@@ -142,8 +108,8 @@ def test_waiting_session_whose_stream_closes_frees_its_slot(server: InferenceSer
     assert wait_for(lambda: num_sessions(server) == 0) < 2.0
 
 
-def test_closed_session_is_over_at_once(server: InferenceServer) -> None:
-    session = open_session(server.address, SessionOptions(seed=SLOW_SEED))
+def test_closed_session_is_over_at_once(slow_seed: int, server: InferenceServer) -> None:
+    session = open_session(server.address, SessionOptions(seed=slow_seed))
     session.send_actions(*still(1200))
     session.close()
     assert session.end is not None
@@ -221,9 +187,11 @@ def test_play_command_writes_the_walk(
         assert sum(1 for _ in container.decode(video=0)) == 31
 
 
-def test_killed_server_is_one_clear_error(tmp_path: Path) -> None:
-    with new_server(tmp_path, fake_repository(tmp_path)) as server:
-        session = open_session(server.address, SessionOptions(seed=SLOW_SEED))
+def test_killed_server_is_one_clear_error(
+    new_fake_server: NewServer, slow_seed: int, tmp_path: Path
+) -> None:
+    with new_fake_server(tmp_path) as server:
+        session = open_session(server.address, SessionOptions(seed=slow_seed))
         session.send_actions(*still(1200))
         frames = session.frames()
         next(frames)
@@ -240,9 +208,9 @@ def test_killed_server_is_one_clear_error(tmp_path: Path) -> None:
         assert not server.is_alive()
 
 
-def test_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_stop_leaves_nothing_behind(new_fake_server: NewServer, tmp_path: Path) -> None:
     before = set(Path("/dev/shm").glob("worldloom-triton-*"))
-    server = new_server(tmp_path, fake_repository(tmp_path))
+    server = new_fake_server(tmp_path, server=ServerConfig(exit_timeout_seconds=1))
     server.start()
     session = open_session(server.address)
     runtime = server._runtime
@@ -254,24 +222,23 @@ def test_stop_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_taken_port_is_refused_before_anything_starts(
-    tmp_path: Path, server: InferenceServer
+    new_fake_server: NewServer, tmp_path: Path, server: InferenceServer
 ) -> None:
     port = int(server.address.rsplit(":", 1)[1])
-    second = new_server(tmp_path, fake_repository(tmp_path), port)
+    second = new_fake_server(tmp_path, server=ServerConfig(port=port))
     with pytest.raises(MachineError, match=f"port {port} on 127.0.0.1 is already taken"):
         second.start()
     assert not (tmp_path / "tritonserver.log").exists()
 
 
-def test_flipped_byte_in_the_release_is_named(tmp_path: Path) -> None:
+def test_flipped_byte_in_the_release_is_named(new_fake_server: NewServer, tmp_path: Path) -> None:
     release = tmp_path / "the release"
     release.mkdir()
     (release / "release.json").write_text("{}")
     manifest = build_manifest(release, kind="release", config={}, parents={})
     (release / "manifest.json").write_text(manifest.to_json())
-    repository = fake_repository(tmp_path, digest=manifest.digest)
     (release / "release.json").write_text("[]")
-    server = new_server(tmp_path, repository, free_port())
+    server = new_fake_server(tmp_path, digest=manifest.digest)
     with pytest.raises(ServingError, match=r"cannot load the release: .*release\.json is damaged"):
         server.start()
     assert not server.is_alive()

@@ -23,8 +23,10 @@ class RecordingSink:
     is_gone: bool = False
     is_complete: bool = False
 
-    def send(self, response: Response) -> None:
+    def send(self, response: Response, *, is_last: bool = False) -> None:
+        assert not self.is_complete, "nothing may be sent after the last response"
         self.responses.append(response)
+        self.is_complete = is_last
 
     def is_cancelled(self) -> bool:
         return self.is_gone

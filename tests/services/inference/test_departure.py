@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from services.inference.departure import WAITED_FOR, main, num_sessions, parse, wait_until_empty
+from services.inference.drain import DRAIN_VARIABLE, DrainSign
 from services.inference.metrics import EngineMetrics, RecordedMetrics
 
 FULL = 'worldloom_engine_sessions{model="world",version="1"} 2\n'
@@ -98,3 +99,20 @@ def test_the_program_ends_well_when_nobody_plays(serve) -> None:
     given = ["--leave-seconds=0", "--drain-seconds=60", f"--metrics={serve(EMPTY).address}"]
     assert parse(given).drain_seconds == 60
     assert main(given) == 0
+
+
+def test_sessions_that_are_left_are_handed_over(serve, tmp_path, monkeypatch) -> None:
+    sign = tmp_path / "drain"
+    monkeypatch.setenv(DRAIN_VARIABLE, str(sign))
+    server = serve(FULL, EMPTY)
+    given = ["--leave-seconds=0", "--drain-seconds=0", "--handover-seconds=7"]
+    assert main([*given, f"--metrics={server.address}"]) == 0
+    assert DrainSign(sign, clock=lambda: 100.0).end_at() == 107.0
+    assert server.num_asked == 2
+
+
+def test_nobody_is_handed_over_when_all_have_finished(serve, tmp_path, monkeypatch) -> None:
+    sign = tmp_path / "drain"
+    monkeypatch.setenv(DRAIN_VARIABLE, str(sign))
+    main(["--leave-seconds=0", "--drain-seconds=60", f"--metrics={serve(EMPTY).address}"])
+    assert not sign.exists()

@@ -1,100 +1,101 @@
-"""Waiting for the sessions of a pod, by the metrics of a real HTTP server."""
+"""An engine that is asked to come to its end."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from services.inference.drain import WAITED_FOR, main, num_sessions, parse, wait_until_empty
-from services.inference.metrics import EngineMetrics, RecordedMetrics
-
-FULL = 'worldloom_engine_sessions{model="world",version="1"} 2\n'
-PARKED = "worldloom_engine_sessions 0\nworldloom_engine_parked_sessions 1\n"
-EMPTY = "worldloom_engine_sessions 0\nworldloom_engine_parked_sessions 0\n"
-
-
-class MetricsServer:
-    """Answers with one text after another, and with the last one from then on."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self.num_asked = 0
-        served = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                text = texts[min(served.num_asked, len(texts) - 1)].encode()
-                served.num_asked += 1
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}/metrics"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+from services import contract
+from services.contract import ErrorCode
+from services.inference.drain import DrainSign, ask_to_drain
+from services.inference.engine import Engine
+from services.inference.engine_config import EngineConfig
+from services.inference.fake_generator import FakeRelease
+from services.inference.session_store import FolderSessionStore
 
 
 @pytest.fixture
-def serve() -> Iterator[type[MetricsServer]]:
-    servers: list[MetricsServer] = []
+def draining(make_bench, tmp_path: Path):
+    """Return a maker of benches whose engines look for a file, and that file."""
+    sign = tmp_path / "drain"
 
-    def start(*texts: str) -> MetricsServer:
-        servers.append(MetricsServer(list(texts)))
-        return servers[-1]
+    def make(*, has_store: bool = True):
+        bench = make_bench()
+        bench.engine = Engine(
+            FakeRelease(8, 8),
+            EngineConfig(),
+            store=FolderSessionStore(tmp_path / "store") if has_store else None,
+            drain=DrainSign(sign, clock=bench.clock),
+            clock=bench.clock,
+        )
+        return bench
 
-    yield start
-    for server in servers:
-        server.stop()
-
-
-def test_it_waits_for_sessions_that_play_and_for_those_that_are_parked(serve) -> None:
-    server = serve(FULL, PARKED, EMPTY)
-    assert wait_until_empty(server.address, 60, 0.01) == 0
-    assert server.num_asked == 3
-
-
-def test_it_waits_no_longer_than_it_was_told(serve) -> None:
-    assert wait_until_empty(serve(FULL).address, 0.05, 0.01) == 2
+    return make, sign
 
 
-def test_an_engine_that_does_not_say_may_have_sessions(serve) -> None:
-    server = serve("nv_cpu_utilization 0.5\n", EMPTY)
-    assert wait_until_empty(server.address, 60, 0.01) == 0
-    assert server.num_asked == 2
-    assert wait_until_empty(serve("").address, 0.0, 0.01) is None
+def test_sessions_that_can_be_resumed_go_at_once_and_the_others_at_the_end(draining) -> None:
+    make, sign = draining
+    bench = make()
+    resumable, other = bench.open("a", is_resumable=True), bench.open("b")
+    bench.run()
+    bench.act("a", 0, 17)
+    bench.run()
+    ask_to_drain(sign, 2.5)
+    bench.run()
+    assert resumable.last == contract.SessionEnd(session_id="a", reason="shutdown", num_frames=12)
+    assert bench.engine.num_sessions == 1
+    refused = bench.open("c").last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert refused.code is ErrorCode.SHUTTING_DOWN
+    bench.clock.now = 2.0
+    bench.act("b", 0, 12)
+    bench.run()
+    assert len(other.segments) == 1
+    bench.clock.now = 2.5
+    bench.run()
+    assert other.last == contract.SessionEnd(session_id="b", reason="shutdown", num_frames=12)
+    sign.unlink()
+    next_bench = make()
+    again = next_bench.resume("a", 12)
+    next_bench.run()
+    assert again.last.next_action_index == 17
 
 
-def test_a_server_that_is_gone_has_none(serve) -> None:
-    server = serve(EMPTY)
-    server.stop()
-    assert wait_until_empty(server.address, 60, 0.01) == 0
+def test_client_is_told_once_its_session_is_stored(draining) -> None:
+    make, sign = draining
+    bench = make()
+    sink = bench.open("a", is_resumable=True)
+    bench.run()
+    ask_to_drain(sign, 9.0)
+    bench.engine.step()
+    bench.engine._outbox.deliver_pending()
+    assert not sink.is_complete
+    bench.engine._keeper.work_pending()
+    bench.engine._outbox.deliver_pending()
+    assert sink.last == contract.SessionEnd(session_id="a", reason="shutdown", num_frames=0)
 
 
-def test_other_metrics_are_not_mistaken_for_sessions() -> None:
-    text = "# HELP worldloom_engine_sessions x\nworldloom_engine_sessions_opened_total 9\n" + FULL
-    assert num_sessions(text) == 2
+def test_without_a_store_nothing_can_be_handed_over(draining) -> None:
+    make, sign = draining
+    bench = make(has_store=False)
+    sink = bench.open("a", is_resumable=True)
+    bench.run()
+    ask_to_drain(sign, 1.0)
+    bench.run()
+    assert not sink.is_complete
+    bench.clock.now = 1.0
+    bench.run()
+    assert sink.last == contract.SessionEnd(session_id="a", reason="shutdown", num_frames=0)
 
 
-def test_the_engine_exports_what_is_waited_for() -> None:
-    factory = RecordedMetrics()
-    metrics = EngineMetrics(factory)
-    metrics.sessions.set(0)
-    metrics.parked_sessions.set(0)
-    exported = {f"worldloom_engine_{name}" for name in factory.values}
-    assert set(WAITED_FOR) <= exported
+@pytest.mark.parametrize(("text", "seconds"), [("3\n", 3.0), ("0.5", 0.5), ("", 0.0), ("x", 0.0)])
+def test_file_names_the_seconds(tmp_path: Path, text: str, seconds: float) -> None:
+    sign = DrainSign(tmp_path / "drain", clock=lambda: 10.0)
+    assert sign.end_at() is None
+    (tmp_path / "drain").write_text(text)
+    assert sign.end_at() == 10.0 + seconds
 
 
-def test_the_program_ends_well_when_nobody_plays(serve) -> None:
-    given = ["--leave-seconds=0", "--drain-seconds=60", f"--metrics={serve(EMPTY).address}"]
-    assert parse(given).drain_seconds == 60
-    assert main(given) == 0
+def test_engine_without_a_file_is_never_asked() -> None:
+    assert DrainSign().end_at() is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 
@@ -270,6 +272,16 @@ def test_description_counts_sessions(make_bench) -> None:
     assert isinstance(description, contract.Description)
     assert (description.num_sessions, description.num_slots) == (1, 3)
     assert [world.name for world in description.worlds] == ["grey", "other"]
+
+
+def test_description_shows_the_worlds_when_asked(make_bench) -> None:
+    bench = make_bench()
+    plain, shown = (
+        bench.send(contract.Describe(with_images=wanted)).last.worlds for wanted in (False, True)
+    )
+    assert [world.image for world in plain] == ["", ""]
+    for world in shown:
+        assert np.abs(decode_jpeg(base64.b64decode(world.image)).astype(int) - 128).max() < 3
 
 
 class TiltedRelease(FakeRelease):

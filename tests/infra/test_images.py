@@ -19,6 +19,7 @@ IMAGES = sorted((ROOT / "infra" / "images").glob("*.Dockerfile"))
 REQUIREMENTS = ROOT / "requirements"
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
+    "google": "protobuf",
     "grpc": "grpcio",
     "jwt": "pyjwt",
     "opentelemetry": "opentelemetry-sdk",

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from services import protocol
+from services.gateway.asyncapi import asyncapi
 from services.gateway.auth import bearer_token
 from services.gateway.drain import Drain
 from services.gateway.parts import Parts
@@ -104,6 +105,12 @@ def metrics(parts: PartsOf) -> Response:
     parts.metrics.queued_sessions.set(parts.admission.length)
     parts.metrics.measure_backends(parts.pool)
     return Response(parts.metrics.text(), media_type=parts.metrics.content_type)
+
+
+@router.get("/asyncapi.json")
+def describe_protocol() -> JSONResponse:
+    """Return the WebSocket protocol as an AsyncAPI 3 document."""
+    return JSONResponse(asyncapi())
 
 
 def readiness_of(parts: Parts, drain: Drain) -> Readiness:

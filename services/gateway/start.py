@@ -7,6 +7,7 @@ so. It does not know routes or sessions.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import secrets
@@ -51,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         address=f"http://{config.host}:{server.port}",
         auth=config.auth,
     )
+    # What is imported lives for ever: the collector need not look at it in the middle of a frame.
+    gc.collect()
+    gc.freeze()
     server.run_until_stopped()
     return 0
 

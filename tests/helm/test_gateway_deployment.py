@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import httpx
 import pytest
 
 from services.gateway.settings import SECRET_VARIABLE
+from services.processes import LOOPBACK, ManagedProcess, free_port
 
 
 def pod(manifests) -> dict:
@@ -95,3 +103,37 @@ def test_ports_are_those_of_the_settings(render) -> None:
 
 def test_no_gateway_without_engines(render) -> None:
     assert render({"inference": {"enabled": False}}) == []
+
+
+def test_its_command_starts_a_gateway_that_knows_the_keys_of_the_secret(
+    render, render_all, tmp_path
+) -> None:
+    port = free_port()
+    values = {"gateway": {"settings": {"host": LOOPBACK, "port": port, "grpc_port": None}}}
+    [gateway] = pod(render(values))["containers"]
+    [config_map] = render_all(values)["gateway-config-map.yaml"]
+    (tmp_path / "gateway.json").write_text(config_map["data"]["gateway.json"])
+    keys = [{"key_id": "game", "sha256": hashlib.sha256(b"a key").hexdigest()}]
+    arguments = [
+        argument.replace("/etc/worldloom", str(tmp_path)).replace(
+            "$(WORLDLOOM_GATEWAY_KEYS)", json.dumps(keys)
+        )
+        for argument in [*gateway["command"], *gateway["args"]]
+    ]
+    secret = {SECRET_VARIABLE: "s" * 32, "PYTHONPATH": str(Path(__file__).parents[2])}
+    program = [sys.executable, *arguments[1:]]
+    process = ManagedProcess("gateway", program, {**os.environ, **secret}, tmp_path / "log")
+    with process, httpx.Client(base_url=f"http://{LOOPBACK}:{port}") as client:
+        process.wait_until(lambda: answers(client, gateway["livenessProbe"]["httpGet"]["path"]), 60)
+        ready = client.get(gateway["readinessProbe"]["httpGet"]["path"])
+        assert (ready.status_code, ready.json()["num_backends_up"]) == (503, 0)
+        for key, status in ((b"a key", 200), (b"another", 401)):
+            bearer = {"Authorization": f"Bearer {key.decode()}"}
+            assert client.post("/v1/token", headers=bearer).status_code == status
+
+
+def answers(client: httpx.Client, path: str) -> bool:
+    try:
+        return client.get(path).is_success
+    except httpx.TransportError:
+        return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from worldloom.config import Config
 from worldloom.rollout.config import SamplerConfig
@@ -14,7 +16,20 @@ class DistillationConfig(Config):
 
     num_steps: int = Field(60, ge=1, description="updates of the student")
     batch_clips: int = Field(8, ge=1, description="clips of an update")
-    max_segments: int = Field(3, ge=1, description="longest self-rollout, segments")
+    min_segments: int = Field(
+        1, ge=1, description="shortest self-rollout, segments, the scored one among them"
+    )
+    max_segments: int = Field(
+        3, ge=1, description="longest self-rollout; 1 leaves the past as recorded (cold start)"
+    )
+    rollouts: Literal["fresh", "persistent"] = Field(
+        "fresh",
+        description="fresh: roll out anew for every update; persistent: score one more segment of "
+        "the same rollouts at every update, which costs one segment however long they are",
+    )
+    compiles: bool = Field(
+        False, description="denoise by fused kernels; pays from some hundred updates on"
+    )
     critic_updates_per_student_update: int = Field(
         3, ge=1, description="updates of the critic for each of the student"
     )
@@ -32,8 +47,12 @@ class DistillationConfig(Config):
     sampler: SamplerConfig = Field(
         default_factory=lambda: SamplerConfig(), description="the student's noise levels"
     )
+    log_every_steps: int = Field(1, ge=1, description="student updates between logged metrics")
     checkpoint_every_steps: int = Field(20, ge=1, description="student updates between saves")
     seed: int = Field(0, ge=0, description="seed of every draw, with the step's number")
+    deterministic: bool = Field(
+        True, description="refuse operations whose result depends on thread timing"
+    )
     num_threads: int = Field(0, ge=0, description="threads of torch's CPU kernels; 0: as set")
     student: LearnerConfig = Field(
         default_factory=lambda: LearnerConfig(learning_rate=5e-5, betas=(0.0, 0.99)),
@@ -43,3 +62,13 @@ class DistillationConfig(Config):
         default_factory=lambda: LearnerConfig(learning_rate=1e-4, betas=(0.0, 0.99), ema_decay=0.0),
         description="how the critic is updated",
     )
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        if self.min_segments > self.max_segments:
+            message = (
+                f"min_segments={self.min_segments}: expected at most max_segments, "
+                f"{self.max_segments}"
+            )
+            raise ValueError(message)
+        return self

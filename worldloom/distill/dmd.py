@@ -13,39 +13,53 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from worldloom.config import JsonValue
+from worldloom.config import JsonValue, digest_of, resolved
 from worldloom.data.latents import LatentClips
 from worldloom.diffusion.schedule import add_noise, sample_sigma, velocity_to_x0
 from worldloom.distill.config import DistillationConfig
-from worldloom.distill.self_forcing import (
-    SegmentView,
-    generate_with_gradient,
-    roll_out,
-    velocity_of,
-    view_segment,
-)
+from worldloom.distill.scored_segments import Scored, ScoredSegments
+from worldloom.distill.self_forcing import generate_with_gradient
 from worldloom.errors import TrainingError
 from worldloom.log import log_event
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.rollout.segment import Conditioner
-from worldloom.train.checkpoint import TrainingCheckpoint, load_checkpoint, save_checkpoint
-from worldloom.train.clip_context import SegmentedClips, segment_start
+from worldloom.train.checkpoint import (
+    CHECKPOINT_NAME,
+    TrainingCheckpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from worldloom.train.clip_context import SegmentedClips
+from worldloom.train.flow_batch import ClipSet
 from worldloom.train.learner import Learner
+from worldloom.train.run_control import (
+    Pace,
+    StopRequest,
+    deterministic_arithmetic,
+    step_generator,
+)
+from worldloom.train.same_run import require_same_settings
+from worldloom.train.self_rollout import SegmentView, roll_out, velocity_of
 from worldloom.train.tracking import Tracker, prefixed
-from worldloom.train.trainer import deterministic_arithmetic, step_generator
 
 logger = logging.getLogger(__name__)
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 
 _STUDENT, _CRITIC = "student.", "critic."
+# Settings that say how long, how often or how fast, and not what is learnt.
+_MAY_CHANGE = (
+    *("distillation.num_steps", "distillation.checkpoint_every_steps", "distillation.compiles"),
+    *("distillation.log_every_steps", "distillation.num_threads", "distillation.deterministic"),
+)
 _HELD_OUT_SEED = 20_000
 
 
@@ -58,44 +72,82 @@ class Distillation:
         *,
         teacher: WorldModelTransformer,
         student: WorldModelTransformer,
-        train: LatentClips,
+        train: LatentClips | ClipSet,
         held_out: LatentClips,
         retrieval: RetrievalConfig,
+        critic: WorldModelTransformer | None = None,
     ) -> None:
-        """Prepare the three roles; the critic starts as the teacher."""
+        """Prepare the three roles; the critic starts as the teacher unless one is given."""
         self.config = config
         shape = teacher.config
         self.teacher = teacher.eval().requires_grad_(requires_grad=False)
         self.student = student
-        self.critic = copy.deepcopy(teacher).requires_grad_(requires_grad=True)
+        self.critic = critic if critic is not None else copy.deepcopy(teacher)
+        self.critic.requires_grad_(requires_grad=True)
         self.conditioner = Conditioner(shape, train.intrinsics)
-        self.train = SegmentedClips(train, shape, retrieval)
+        self.train: ClipSet = (
+            SegmentedClips(train, shape, retrieval) if isinstance(train, LatentClips) else train
+        )
         self.held_out = SegmentedClips(held_out, shape, retrieval)
+        self.segments = ScoredSegments(config, self.train, self.conditioner)
         self.history: list[dict[str, float]] = []
+        self._saved_step = -1
+        if config.compiles:
+            for network in (self.teacher, self.student, self.critic):
+                network.denoise = torch.compile(network.denoise, dynamic=False)  # type: ignore[method-assign]
 
     def run(
-        self, folder: Path, tracker: Tracker, report: Report | None = None
+        self,
+        folder: Path,
+        tracker: Tracker,
+        report: Report | None = None,
+        pace: Pace | None = None,
     ) -> dict[str, Tensor]:
         """Distil to the last step, resuming from `folder`; return the student's averaged state.
 
+        A pace may end the run before, with a checkpoint, and scales both learning rates.
+
         Raises:
-            TrainingError: for a loss that is not finite or a checkpoint that does not fit.
+            TrainingError: for a loss that is not finite (naming the clips; the last checkpoint
+                stays), a checkpoint that does not fit or is of other settings, or a SIGTERM
+                (after saving).
         """
-        with deterministic_arithmetic(enabled=True, num_threads=self.config.num_threads):
-            student = Learner(self.student, self.config.student)
-            critic = Learner(self.critic, self.config.critic)
+        config = self.config
+        with (
+            deterministic_arithmetic(enabled=config.deterministic, num_threads=config.num_threads),
+            StopRequest() as stop,
+        ):
+            student = Learner(self.student, config.student)
+            critic = Learner(self.critic, config.critic)
             self.teacher.to(student.device)
             self._resume(folder, student, critic)
-            while student.num_steps < self.config.num_steps:
-                row = self._update(student, critic)
-                self.history.append(row)
-                tracker.log_metrics(prefixed(row, "distillation"), student.num_steps)
-                if report is not None:
-                    report(student.num_steps, self.config.num_steps, row)
-                is_last = student.num_steps == self.config.num_steps
-                if is_last or student.num_steps % self.config.checkpoint_every_steps == 0:
+            while student.num_steps < config.num_steps:
+                if pace is not None:
+                    student.rate_scale = critic.rate_scale = pace.rate_scale()
+                self._step(student, critic, tracker, report)
+                is_over = pace is not None and pace.is_over()
+                is_last = student.num_steps == config.num_steps or is_over or stop.is_set
+                if is_last or student.num_steps % config.checkpoint_every_steps == 0:
                     self._save(folder, student, critic)
+                if is_over:
+                    break
+                if stop.is_set and student.num_steps < config.num_steps:
+                    message = (
+                        f"stopped by SIGTERM after update {student.num_steps} of "
+                        f"{config.num_steps}; the checkpoint is saved, run again to go on from it"
+                    )
+                    raise TrainingError(message)
             return student.module_state()
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        """What makes this run another than one of other settings."""
+        ids: list[JsonValue] = list(self.train.clip_ids)
+        return {
+            "distillation": resolved(self.config),
+            "transformer": resolved(self.student.config),
+            "clips": digest_of(ids),
+        }
 
     @torch.no_grad()
     def rollout_error(self, network: WorldModelTransformer, num_segments: int) -> float:
@@ -110,41 +162,44 @@ class Distillation:
         last = 1 + count * network.config.segment_latents
         return float((made[:, 1:last] - batch.latents[:, 1:last]).square().mean())
 
+    def _step(
+        self, student: Learner, critic: Learner, tracker: Tracker, report: Report | None
+    ) -> None:
+        started = time.perf_counter()
+        row = self._update(student, critic)
+        self.history.append(row)
+        if student.num_steps % self.config.log_every_steps:
+            return
+        told = {**row, "update_seconds": time.perf_counter() - started}
+        tracker.log_metrics(prefixed(told, "distillation"), student.num_steps)
+        if report is not None:
+            report(student.num_steps, self.config.num_steps, told)
+
     def _update(self, student: Learner, critic: Learner) -> dict[str, float]:
         generator = step_generator(self.config.seed, student.num_steps)
         row: dict[str, float] = {}
         for _ in range(self.config.critic_updates_per_student_update):
             row["critic_loss"] = self._update_critic(critic, generator)
-        view, recorded = self._scored_segment(generator)
+        scored = self._scored_segment(generator)
         losses: dict[str, float] = {}
-        loss = student.compute(lambda: self._student_loss(view, recorded, generator, losses))
-        row["student_loss"] = _finite("student", loss)
+        loss = student.compute(
+            lambda: self._student_loss(scored.view, scored.recorded, generator, losses)
+        )
+        row["student_loss"] = self._finite("student", loss, scored)
         row["student_gradient_norm"] = student.step(loss)
         return row | losses
 
     def _update_critic(self, critic: Learner, generator: torch.Generator) -> float:
-        view, recorded = self._scored_segment(generator)
-        loss = critic.compute(lambda: self._critic_loss(view, recorded.shape, generator))
-        value = _finite("critic", loss)
+        scored = self._scored_segment(generator)
+        loss = critic.compute(
+            lambda: self._critic_loss(scored.view, scored.recorded.shape, generator)
+        )
+        value = self._finite("critic", loss, scored)
         critic.step(loss)
         return value
 
-    def _scored_segment(self, generator: torch.Generator) -> tuple[SegmentView, Tensor]:
-        """Roll the student out and return the view of the segment to score, and its recording."""
-        config, size = self.config, self.student.config.segment_latents
-        count = min(config.max_segments, self.train.num_segments)
-        length = 1 + int(torch.randint(0, count, (), generator=generator))
-        first = int(torch.randint(0, self.train.num_segments - length + 1, (), generator=generator))
-        rows = torch.randint(0, len(self.train), (config.batch_clips,), generator=generator)
-        batch = self.train.batch(rows).to(self._device)
-        last = first + length - 1
-        latents = roll_out(
-            self.student, self.conditioner, batch, range(first, last), config.sampler, generator
-        )
-        hidden = torch.rand(len(rows), generator=generator) < config.hide_context_probability
-        view = view_segment(batch, latents, last, size, hidden.to(self._device))
-        start = segment_start(last, self.student.config)
-        return view, batch.latents[:, start : start + size].transpose(1, 2)
+    def _scored_segment(self, generator: torch.Generator) -> Scored:
+        return self.segments.next(self.student, self._device, generator)
 
     def _critic_loss(
         self, view: SegmentView, shape: torch.Size, generator: torch.Generator
@@ -208,6 +263,13 @@ class Distillation:
         checkpoint = load_checkpoint(folder)
         if checkpoint is None:
             return
+        saved = checkpoint.values.get("settings")
+        require_same_settings(
+            folder / CHECKPOINT_NAME,
+            saved if isinstance(saved, dict) else {},
+            self.settings,
+            may_change=_MAY_CHANGE,
+        )
         for prefix, learner in ((_STUDENT, student), (_CRITIC, critic)):
             learner.load_state_tensors(
                 {
@@ -216,7 +278,9 @@ class Distillation:
                     if name.startswith(prefix)
                 }
             )
+        self.segments.load_state_tensors(checkpoint.tensors)
         self.history = [_row(row) for row in _list(checkpoint.values["history"])]
+        self._saved_step = student.num_steps
         log_event(logger, "distillation_resumed", step=student.num_steps)
 
     def _save(self, folder: Path, student: Learner, critic: Learner) -> None:
@@ -225,16 +289,24 @@ class Distillation:
             for prefix, learner in ((_STUDENT, student), (_CRITIC, critic))
             for name, value in learner.state_tensors().items()
         }
+        tensors |= self.segments.state_tensors()
         history: list[JsonValue] = [dict(row) for row in self.history]
-        save_checkpoint(folder, TrainingCheckpoint(tensors, {"history": history}))
+        values: dict[str, JsonValue] = {"settings": self.settings, "history": history}
+        save_checkpoint(folder, TrainingCheckpoint(tensors, values))
+        self._saved_step = student.num_steps
 
-
-def _finite(role: str, loss: Tensor) -> float:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        message = f"distillation: the {role}'s loss is {value}, expected a finite number"
-        raise TrainingError(message)
-    return value
+    def _finite(self, role: str, loss: Tensor, scored: Scored) -> float:
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            clips = ", ".join(sorted(set(scored.clip_ids)))
+            message = (
+                f"distillation: the {role}'s loss is {value}, expected a finite number; clips of "
+                f"the batch: {clips}"
+            )
+            if self._saved_step >= 0:
+                message += f"; the checkpoint of update {self._saved_step} stays"
+            raise TrainingError(message)
+        return value
 
 
 def _list(value: JsonValue) -> list[JsonValue]:

@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,12 +16,16 @@ def distillation(num_steps=3, **values):
     teacher = tiny_transformer()
     return Distillation(
         DistillationConfig(
-            num_steps=num_steps,
-            batch_clips=2,
-            max_segments=2,
-            critic_updates_per_student_update=1,
-            checkpoint_every_steps=1,
-            **values,
+            **(
+                {
+                    "num_steps": num_steps,
+                    "batch_clips": 2,
+                    "max_segments": 2,
+                    "critic_updates_per_student_update": 1,
+                    "checkpoint_every_steps": 1,
+                }
+                | values
+            )
         ),
         teacher=teacher,
         student=copy.deepcopy(teacher),
@@ -36,7 +41,8 @@ def generator(seed=0):
 
 def test_a_critic_that_agrees_with_the_teacher_leaves_the_student_alone():
     run = distillation()
-    view, recorded = run._scored_segment(generator())
+    scored = run._scored_segment(generator())
+    view, recorded = scored.view, scored.recorded
     made = torch.randn(recorded.shape, generator=generator(1))
     torch.testing.assert_close(run._matched(made, view, generator(2)), made)
 
@@ -46,13 +52,14 @@ def test_the_student_is_pushed_from_the_critics_estimate_towards_the_teachers():
     with torch.no_grad():
         for parameter in run.critic.head.parameters():
             parameter.add_(0.05)
-    view, recorded = run._scored_segment(generator())
+    scored = run._scored_segment(generator())
+    view, recorded = scored.view, scored.recorded
     made = torch.randn(recorded.shape, generator=generator(1))
     push = run._matched(made, view, generator(2)) - made
     assert push.abs().max() > 0
     # The critic's velocity is larger, so its clean estimate is lower: the push goes up with it.
     from worldloom.diffusion.schedule import add_noise, velocity_to_x0
-    from worldloom.distill.self_forcing import velocity_of
+    from worldloom.train.self_rollout import velocity_of
 
     draw = generator(2)
     sigma = run._score_sigma(len(made), draw)
@@ -75,10 +82,11 @@ def test_a_run_changes_the_student_and_not_the_teacher(tmp_path):
     assert len(run.history) == 2
 
 
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path):
-    whole = distillation(num_steps=3).run(tmp_path / "whole", NullTracker())
-    distillation(num_steps=1).run(tmp_path / "parts", NullTracker())
-    parts = distillation(num_steps=3).run(tmp_path / "parts", NullTracker())
+@pytest.mark.parametrize("rollouts", ["fresh", "persistent"])
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path, rollouts):
+    whole = distillation(num_steps=3, rollouts=rollouts).run(tmp_path / "whole", NullTracker())
+    distillation(num_steps=1, rollouts=rollouts).run(tmp_path / "parts", NullTracker())
+    parts = distillation(num_steps=3, rollouts=rollouts).run(tmp_path / "parts", NullTracker())
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
@@ -95,11 +103,28 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     run = distillation()
     with torch.no_grad():
         run.student.head.bias.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="loss is nan, expected a finite number"):
+    with pytest.raises(TrainingError, match=r"loss is nan, expected a finite number; .*: clip-"):
         run.run(tmp_path, NullTracker())
+
+
+def test_another_configuration_is_not_gone_on_with(tmp_path):
+    distillation(num_steps=1).run(tmp_path, NullTracker())
+    with pytest.raises(TrainingError, match=r"distillation\.batch_clips=2 then, 3 now"):
+        distillation(num_steps=2, batch_clips=3).run(tmp_path, NullTracker())
+
+
+@pytest.mark.parametrize("ratio", [1, 3, 5])
+def test_the_critic_is_updated_so_often_for_each_update_of_the_student(ratio, monkeypatch):
+    run = distillation(critic_updates_per_student_update=ratio)
+    calls = []
+    monkeypatch.setattr(run, "_update_critic", lambda *_: calls.append("critic") or 0.0)
+    student = SimpleNamespace(
+        num_steps=0, compute=lambda f: f(), step=lambda _: calls.append("student") or 0.0
+    )
+    run._update(student, None)
+    assert calls == ["critic"] * ratio + ["student"]
 
 
 def test_segments_are_as_long_as_configured():
     run = distillation()
-    _, recorded = run._scored_segment(generator())
-    assert recorded.shape[2] == CONFIG.segment_latents
+    assert run._scored_segment(generator()).recorded.shape[2] == CONFIG.segment_latents

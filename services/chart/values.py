@@ -143,8 +143,8 @@ class Inference(ChartConfig):
         description="longest wait of a pod that ends for the sessions on it, seconds; without "
         "sessions it ends at once",
     )
-    unload_seconds: int = Field(
-        30, ge=5, description="time to write the sessions that remain into their store, seconds"
+    handover_seconds: int = Field(
+        30, ge=5, description="time to hand over the sessions that are left then, seconds"
     )
     session_store: SessionStore = Field(SessionStore(), description="state that outlives a pod")
     shared_memory: Quantity = Field(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sysconfig
+from pathlib import Path
 
 import pytest
 
 from services.chart.values import ChartValues
 from services.contract import MODEL_NAME
 from services.inference import departure, fetch_release
+from services.inference.drain import DRAIN_VARIABLE
 from services.inference.repository import RepositoryConfig
 from services.inference.server import triton_wheel
 from services.inference.session_store import STORE_VARIABLE
@@ -89,15 +91,23 @@ def test_cpu_pods_take_none(render) -> None:
 
 @pytest.mark.parametrize("drain_seconds", [0, 120, 3600])
 def test_grace_covers_leaving_draining_and_unloading(render, drain_seconds) -> None:
-    found = pod(render({"inference": {"drainSeconds": drain_seconds, "unloadSeconds": 40}}))
+    found = pod(render({"inference": {"drainSeconds": drain_seconds, "handoverSeconds": 40}}))
     [triton] = found["containers"]
     wait = triton["lifecycle"]["preStop"]["exec"]["command"]
     assert wait[:3] == ["python3", "-m", departure.__name__]
     given = departure.parse(wait[3:])
     assert given.drain_seconds == drain_seconds
     assert option(triton, "exit-timeout-secs") == "40"
-    waits = given.leave_seconds + given.drain_seconds
+    assert given.handover_seconds == 40
+    waits = given.leave_seconds + given.drain_seconds + given.handover_seconds
     assert found["terminationGracePeriodSeconds"] >= waits + 40 + 20
+
+
+def test_the_sign_to_drain_lies_where_the_server_may_write(render) -> None:
+    [triton] = pod(render())["containers"]
+    [sign] = [entry["value"] for entry in triton["env"] if entry["name"] == DRAIN_VARIABLE]
+    writable = [mount["mountPath"] for mount in triton["volumeMounts"] if not mount.get("readOnly")]
+    assert str(Path(sign).parent) in writable
 
 
 def test_a_pod_may_drain_as_long_as_a_session_lasts(render) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from services import contract
-from services.contract import SessionError
+from services.contract import ErrorCode, SessionError
 from services.inference.census import Census
 from services.inference.codec import Codec, encodings_for
 from services.inference.device import Device
@@ -156,17 +156,13 @@ class Engine:
 
     def submit(self, request: Request, sink: ResponseSink) -> None:
         """Take in one request; answers at once, or keeps the sink for the session it opens."""
-        session_id = ""
+        # Whatever a client sends, it gets a sentence and the others get on.
         try:
-            message = contract.parse_message(request.message)
-            if not isinstance(message, contract.Describe):
-                session_id = message.session_id
-            with self._sessions.changed:
-                event = self._reception.take_in(message, request, sink)
-                self._sessions.changed.notify_all()
-        except SessionError as error:
-            log_event(logger, "request_refused", code=error.code, session_id=session_id)
-            event = contract.ErrorEvent.of(error, session_id)
+            event = self._answer(request, sink)
+        except Exception:
+            logger.exception("request_failed")
+            sentence = "the server failed to take the request in; its log says why"
+            event = contract.ErrorEvent.of(SessionError(ErrorCode.INTERNAL, sentence))
         if event is not None:
             self._outbox.deliver(Delivery(sink, event, is_last=True))
 
@@ -180,6 +176,20 @@ class Engine:
         """Store and send what waits, as the threads do that `start` starts."""
         self._keeper.work_pending()
         self._outbox.deliver_pending()
+
+    def _answer(self, request: Request, sink: ResponseSink) -> contract.Event | None:
+        session_id = ""
+        try:
+            message = contract.parse_message(request.text())
+            if not isinstance(message, contract.Describe):
+                session_id = message.session_id
+            with self._sessions.changed:
+                event = self._reception.take_in(message, request, sink)
+                self._sessions.changed.notify_all()
+        except SessionError as error:
+            log_event(logger, "request_refused", code=error.code, session_id=session_id)
+            return contract.ErrorEvent.of(error, session_id)
+        return event
 
     def _work(self) -> None:
         sessions = self._sessions

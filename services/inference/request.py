@@ -17,6 +17,9 @@ from services.inference.generator import Frames
 from worldloom.actions import Actions
 from worldloom.errors import DataError
 
+# The longest message is a `session_start` whose prompt is written in escapes.
+MAX_MESSAGE_BYTES = 64 << 10
+
 
 @dataclass(frozen=True)
 class Request:
@@ -24,6 +27,15 @@ class Request:
 
     message: bytes
     tensors: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+
+    def text(self) -> bytes:
+        """Return the message's JSON; raises `SessionError` for one that is too long to be one."""
+        if len(self.message) > MAX_MESSAGE_BYTES:
+            sentence = (
+                f"message has {len(self.message)} bytes, expected at most {MAX_MESSAGE_BYTES}"
+            )
+            raise SessionError(ErrorCode.TOO_LARGE, sentence)
+        return self.message
 
     def actions(self, max_frames: int) -> Actions:
         """Return the actions.

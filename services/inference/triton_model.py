@@ -101,11 +101,18 @@ class TritonModel:
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> None:
         """Hand every request to the engine, which answers on the request's sender."""
         for request in requests:
-            tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-            message = bytes(tensors.pop(contract.MESSAGE).reshape(-1)[0])
-            self._engine.submit(
-                Request(message, tensors), ResponseSender(request.get_response_sender())
-            )
+            sender = ResponseSender(request.get_response_sender())
+            # An exception here would reach the client with a stack trace.
+            try:
+                tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+                message = bytes(tensors.pop(contract.MESSAGE).reshape(-1)[0])
+            except Exception:
+                logger.exception("request_unreadable")
+                sentence = "the request's tensors cannot be read"
+                error = contract.SessionError(contract.ErrorCode.BAD_TENSOR, sentence)
+                sender.send(Response(contract.ErrorEvent.of(error)), is_last=True)
+                continue
+            self._engine.submit(Request(message, tensors), sender)
 
     def finalize(self) -> None:
         """End every session."""

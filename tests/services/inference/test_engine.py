@@ -172,6 +172,98 @@ def test_wrong_actions_are_refused_and_the_session_goes_on(
     assert isinstance(bench.act("a", 0).last, contract.ActionsReceived)
 
 
+@pytest.mark.parametrize(
+    ("tensors", "code", "named"),
+    [
+        ({"keyboard": np.array([["w"] * 6]), "mouse": np.zeros((1, 2))}, "bad_tensor", "holds <U1"),
+        ({"keyboard": np.full((1, 6), 1j), "mouse": np.zeros((1, 2))}, "bad_tensor", "complex128"),
+        ({"keyboard": np.zeros((1, 6)), "mouse": np.full((1, 2), 1e300)}, "bad_tensor", "mouse"),
+        ({"keyboard": np.zeros((1, 6)), "mouse": np.full((1, 2), np.inf)}, "bad_tensor", "mouse"),
+        ({"keyboard": np.full((1, 6), 2.0), "mouse": np.zeros((1, 2))}, "bad_tensor", "keyboard"),
+        ({"keyboard": np.zeros((0, 6)), "mouse": np.zeros((0, 2))}, "bad_tensor", "[0, 6]"),
+        (
+            {"keyboard": np.zeros((10_000, 6)), "mouse": np.zeros((10_000, 2))},
+            "too_many_actions",
+            "10000 actions came at once, expected at most 4096",
+        ),
+    ],
+)
+def test_malformed_tensor_gets_its_code(make_bench, tensors, code, named) -> None:
+    bench = make_bench()
+    bench.open("a")
+    message = contract.ActionsMessage(session_id="a", action_index=0)
+    refused = bench.send(message, tensors).last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert refused.code == code
+    assert named in refused.message
+    assert isinstance(bench.act("a", 0).last, contract.ActionsReceived)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"", "bad_message"),
+        (b"\xff\xfe", "bad_message"),
+        (b"[" * 60_000, "bad_message"),
+        (b'{"type": "session_start", "session_id": "' + b"x" * 70_000 + b'"}', "too_large"),
+        (b'{"type": "session_start", "session_id": "a", "seed": 1e999}', "bad_message"),
+        (b'{"type": "unheard_of"}', "bad_message"),
+    ],
+)
+def test_message_that_is_none_gets_its_code(make_bench, new_sink, text, code) -> None:
+    bench, sink = make_bench(), new_sink()
+    bench.engine.submit(Request(text), sink)
+    assert isinstance(sink.last, contract.ErrorEvent)
+    assert sink.last.code == code
+    assert sink.is_complete
+    assert bench.engine.num_sessions == 0
+
+
+def test_image_of_another_type_is_refused(make_bench) -> None:
+    image = np.zeros((8, 8, 3), np.float32)
+    refused = make_bench().send(contract.SessionStart(session_id="a"), {"image": image}).last
+    assert isinstance(refused, contract.ErrorEvent)
+    assert "image holds float32, expected uint8" in refused.message
+
+
+def test_fault_of_the_server_is_one_sentence_without_a_trace(make_bench) -> None:
+    bench = make_bench()
+    bench.engine._reception._config = None
+    answer = bench.send(contract.Describe()).last
+    assert isinstance(answer, contract.ErrorEvent)
+    assert answer.code is ErrorCode.INTERNAL
+    assert "Error" not in answer.message
+
+
+class FailingSink:
+    """A client's stream that is broken in every way."""
+
+    def send(self, response, *, is_last=False):
+        message = f"no {response} can be sent {is_last}"
+        raise OSError(message)
+
+    def is_cancelled(self):
+        message = "nobody knows"
+        raise OSError(message)
+
+    def close(self):
+        message = "it cannot even be closed"
+        raise OSError(message)
+
+
+def test_stream_that_fails_harms_no_other(make_bench) -> None:
+    bench = make_bench()
+    start = contract.SessionStart(session_id="broken", is_resumable=True)
+    bench.engine.submit(Request(contract.to_json(start)), FailingSink())
+    bench.engine.submit(Request(contract.to_json(contract.Describe())), FailingSink())
+    sound = bench.open("sound")
+    bench.run()
+    bench.act("sound", 0, 12)
+    bench.run()
+    assert len(sound.segments) == 1
+    assert (bench.engine.num_sessions, bench.engine.num_parked) == (1, 1)
+
+
 def test_gap_in_the_actions_is_refused(make_bench) -> None:
     bench = make_bench()
     bench.open("a")

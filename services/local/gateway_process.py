@@ -52,9 +52,22 @@ class GatewayProcess:
         """The process id; only after `start`."""
         return self._process.pid
 
+    @property
+    def pid_or_none(self) -> int | None:
+        """The process id, None while there is no process."""
+        return self._process.pid if self._process.is_alive() else None
+
     def is_alive(self) -> bool:
         """Tell whether the process runs."""
         return self._process.is_alive()
+
+    def is_answering(self) -> bool:
+        """Tell whether it answers."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/live", timeout=_PROBE_SECONDS):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
 
     def start(self, backends: Sequence[BackendConfig] = ()) -> None:
         """Start it with these backends, if it has no fake one, and wait until it answers.
@@ -68,7 +81,7 @@ class GatewayProcess:
         self._state.mkdir(parents=True, exist_ok=True)
         self._settings.write_text(json.dumps(resolved(config), indent=2) + "\n")
         self._process.start()
-        self._process.wait_until(self._answers, _READY_SECONDS)
+        self._process.wait_until(self.is_answering, _READY_SECONDS)
 
     def stop(self) -> None:
         """Let it drain for as long as it was told to, and end it."""
@@ -98,13 +111,6 @@ class GatewayProcess:
     def _environment(self) -> dict[str, str]:
         path = os.pathsep.join(filter(None, [str(_PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
         return {**os.environ, "PYTHONPATH": path, SECRET_VARIABLE: kept_secret(self._state)}
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/health/live", timeout=_PROBE_SECONDS):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
 
 
 def kept_secret(state: Path) -> str:

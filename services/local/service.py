@@ -45,6 +45,14 @@ class LocalConfig(Config):
     )
 
 
+LayOut = Callable[[Path, ReleaseSource, RepositoryConfig], Path]
+
+
+def lay_out_release(folder: Path, source: ReleaseSource, config: RepositoryConfig) -> Path:
+    """Write the model repository of a release and return its folder."""
+    return build_repository(folder, source.folder, config, digest=source.digest)
+
+
 @dataclass(frozen=True)
 class Served:
     """A release and the server that serves it."""
@@ -73,8 +81,11 @@ class Served:
 class LocalService:
     """The service; one thread drives it."""
 
-    def __init__(self, state: Path, config: LocalConfig, tell: Tell) -> None:
+    def __init__(
+        self, state: Path, config: LocalConfig, tell: Tell, *, lay_out: LayOut = lay_out_release
+    ) -> None:
         """Keep everything under `state`; `tell` is called with a sentence for people."""
+        self._lay_out = lay_out
         self._state = state
         self._config = config
         self._tell = tell
@@ -171,9 +182,7 @@ class LocalService:
         repository = self._config.repository.model_copy(
             update={"session_store": str(self._state / "sessions")}
         )
-        models = build_repository(
-            state / "model_repository", source.folder, repository, digest=source.digest
-        )
+        models = self._lay_out(state / "model_repository", source, repository)
         server = InferenceServer(
             models,
             ServerConfig(port=port, exit_timeout_seconds=self._config.exit_timeout_seconds),

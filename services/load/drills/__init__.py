@@ -1,0 +1,1 @@
+"""Drills: one thing is broken on purpose under live sessions, and what players see is judged."""

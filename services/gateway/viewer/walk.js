@@ -10,9 +10,14 @@ import { FrameDecoder } from "./decoder.js";
 import { Pacer, Playout } from "./playout.js";
 
 const REST_SECONDS = 20; // without a hand on the controls no frames are asked for after this
+const BROWSER = {
+  now: () => performance.now(),
+  makeDecoder: (handlers) => new FrameDecoder(handlers),
+};
 const PLAYING = new Set(["active", "dropped", "resuming", "queued", "closing"]);
 
 export class Walk {
+  #now;
   #session;
   #controls;
   #onShow;
@@ -36,9 +41,11 @@ export class Walk {
    * @param parts.controls a `Controls`
    * @param parts.onShow called with each picture as it is due, its frame and the action behind it
    * @param parts.onRest called with true when the walk stands still, false when it goes on
-   * @param parts.makeDecoder for tests
+   * @param surroundings the clock of the ticks and how to make a decoder; tests bring their own
    */
-  constructor({ session, controls, onShow, onRest = () => {}, makeDecoder = newDecoder }) {
+  constructor({ session, controls, onShow, onRest = () => {} }, surroundings = {}) {
+    const { now, makeDecoder } = { ...BROWSER, ...surroundings };
+    this.#now = now;
     this.#session = session;
     this.#controls = controls;
     this.#onShow = onShow;
@@ -148,7 +155,7 @@ export class Walk {
   }
 
   #takePicture(frame, picture) {
-    const now = performance.now();
+    const now = this.#now();
     if (frame.frameIndex === 0) {
       this.#onShow(picture, frame, null);
       picture.close();
@@ -188,8 +195,4 @@ export class Walk {
 
 function isStillRows({ keyboard, mouse }) {
   return [...keyboard, ...mouse].every((row) => row.every((value) => value === 0));
-}
-
-function newDecoder(handlers) {
-  return new FrameDecoder(handlers);
 }

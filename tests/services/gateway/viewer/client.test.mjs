@@ -203,6 +203,38 @@ test("tries come at growing intervals and are given up in the end", async () => 
   assert.equal(around.numTimers, 0);
 });
 
+test("after a break that was mended the next one has its whole time again", async () => {
+  const { around, session, of } = await active({ reconnectSeconds: 10 });
+  around.socket.break();
+  around.advance(300);
+  around.socket.break();
+  around.advance(9000);
+  around.socket.accept();
+  around.socket.say({ ...READY, is_resumed: true });
+  around.advance(5000);
+  around.socket.break();
+  assert.equal(session.state, "dropped");
+  assert.deepEqual(
+    of("reconnecting").map(({ attempt, seconds }) => [attempt, seconds]),
+    [
+      [1, 0.25],
+      [2, 0.5],
+      [1, 0.25],
+    ],
+  );
+});
+
+test("after a break nothing is taken for announced that has not come", async () => {
+  const { around, session } = await active();
+  session.act(...still(8));
+  around.socket.segment(0);
+  around.socket.segment(1, { numSent: 1 });
+  assert.equal(session.lastAnnouncedFrameIndex, 8);
+  around.socket.break();
+  await comeBack(around, { next_action_index: 8 });
+  assert.equal(session.lastAnnouncedFrameIndex, 4);
+});
+
 test("a backend that is lost drops the session into a resume, a lost state ends it", async () => {
   const { around, session, of } = await active();
   const error = { type: "error", message: "m", is_fatal: true };
@@ -237,8 +269,9 @@ test("what a full queue refused is told again, in order, without a word to the p
   const refusal = { type: "error", message: "m", is_retryable: true, is_fatal: false };
   around.socket.say({ ...refusal, code: "too_many_actions", refused: "actions" });
   around.socket.say({ ...refusal, code: "bad_message", refused: "actions" });
-  session.act(...still(4));
   around.socket.sent.length = 0;
+  session.act(...still(4));
+  assert.equal(around.socket.ofType("actions").length, 0, "what would be out of order waits");
   around.advance(300);
   const sent = around.socket.ofType("actions");
   assert.deepEqual(

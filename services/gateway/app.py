@@ -11,12 +11,10 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
 from services import protocol
@@ -31,10 +29,10 @@ from services.gateway.parts import Parts
 from services.gateway.player_socket import PlayerSocket
 from services.gateway.refusal import REFUSALS, refuse_socket
 from services.gateway.session import Session
+from services.gateway.viewer_files import ViewerFiles
 
 logger = logging.getLogger(__name__)
 
-VIEWER = Path(__file__).parent / "viewer"
 _VERSION = "1"
 
 
@@ -53,8 +51,7 @@ def create_app(build: Callable[[], Parts], *, is_fake: bool = False) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failed)
     app.add_api_websocket_route(protocol.SESSION_PATH, _play)
-    if VIEWER.is_dir():
-        app.mount("/", StaticFiles(directory=VIEWER, html=True), name="viewer")
+    app.mount("/", ViewerFiles(), name="viewer")
     return app
 
 

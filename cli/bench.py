@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cli.output import Output, OutputOption, emit_fields, emit_rows, say
+from cli.bench_report import finish_report
+from cli.output import Output, OutputOption, say
 from cli.pipeline_requests import home, store_address
 from cli.progress import progress
-
-if TYPE_CHECKING:
-    from worldloom.bench.record import BenchReport
 
 app = typer.Typer(
     help="Measure, and write the figures down.",
@@ -24,8 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-
-_MISSED_EXIT_CODE = 1
 
 
 @app.callback()
@@ -62,7 +58,7 @@ def memory(
         f" --hull-samples {hull_samples} --seed {seed} --device {device}"
     )
     report = measure_memory(config, open_device(device), command)
-    _finish(report, output_dir, "memory", output)
+    finish_report(report, output_dir, "memory", output)
 
 
 @app.command("rollout")
@@ -95,7 +91,7 @@ def rollout(
     shape = named(preset).transformer
     with progress("frames") as report:
         found = measure_rollout(config, shape, open_device(device), command, report)
-    _finish(found, output_dir, preset, output)
+    finish_report(found, output_dir, preset, output)
 
 
 @app.command("model")
@@ -128,7 +124,7 @@ def model(
     config = ModelBenchConfig(num_samples=samples, seed=seed)
     found = measure_model(config, shape, open_device(device), command)
     name = "-".join([preset, *(o.replace("=", "_") for o in overrides or [])])
-    _finish(found, output_dir, name, output)
+    finish_report(found, output_dir, name, output)
 
 
 class ServePart(StrEnum):
@@ -184,31 +180,53 @@ def serve(
         command += f" --opens {opens} --release {release}"
         with progress("openings") as report:
             found = measure_serving(engine, source, command, report, lambda text: say(text, output))
-    _finish(found, output_dir, str(part), output)
+    finish_report(found, output_dir, str(part), output)
 
 
-def _finish(report: BenchReport, folder: Path, name: str, output: Output) -> None:
-    """Write a report, show it, and leave with 1 when a bar was missed."""
-    from worldloom.bench.record import write_report
-    from worldloom.config import resolved
+@app.command("gpu")
+def gpu(
+    preset: Annotated[str, typer.Argument(help="Name of a large preset.")] = "stream-5b",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="path=value of the transformer's shape, over the preset's."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds that are played.")] = 120,
+    warmup: Annotated[float, typer.Option(min=0, help="Seconds played before.")] = 15,
+    ablation: Annotated[
+        float, typer.Option(min=0, help="Seconds of each row of the ablation; 0 leaves it out.")
+    ] = 0,
+    run: Annotated[
+        list[str] | None,
+        typer.Option("--run", help="path=value of how the model is run (`RealtimeConfig`)."),
+    ] = None,
+    output_dir: Annotated[Path, typer.Option(help="Folder for PRESET.json and PRESET.md.")] = Path(
+        "docs/results/gpu"
+    ),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Play a preset with random weights in real time: parts, whole, one thing off at a time."""
+    from worldloom.bench.gpu import GpuBenchConfig, measure_gpu
+    from worldloom.bench.gpu_report import floors_of
+    from worldloom.bench.record import open_device
+    from worldloom.config import apply_overrides
+    from worldloom.presets import preset as named
+    from worldloom.presets import with_overrides
 
-    paths = write_report(folder, name, report)
-    if output is Output.JSON:
-        emit_fields(resolved(report), output)
-    else:
-        columns = ("name", "unit", "num_samples", "num_warmup", "median", "p95", "mean")
-        emit_rows(
-            [{key: _short(getattr(row, key)) for key in columns} for row in report.measurements],
-            output,
-        )
-        for bar in report.bars:
-            say(f"{'met' if bar.is_met else 'MISSED'}: {bar.sentence}", output)
-    say(f"written: {', '.join(map(str, paths))}", output)
-    if report.missed:
-        told = "; ".join(bar.sentence for bar in report.missed)
-        typer.echo(f"worldloom: {told}", err=True)
-        raise typer.Exit(_MISSED_EXIT_CODE)
-
-
-def _short(value: object) -> object:
-    return f"{value:.4g}" if isinstance(value, float) else value
+    chosen = with_overrides(named(preset), overrides or [])
+    config = GpuBenchConfig(
+        play_seconds=seconds,
+        warmup_seconds=warmup,
+        ablation_seconds=ablation,
+        realtime=apply_overrides(GpuBenchConfig().realtime, run or []),
+    )
+    options = [f"--set {one}" for one in overrides or []] + [f"--run {one}" for one in run or []]
+    times = f"--seconds {seconds:g} --warmup {warmup:g} --ablation {ablation:g}"
+    command = " ".join(["worldloom bench gpu", preset, *options, times])
+    floors = floors_of(
+        preset,
+        segment_latents=chosen.transformer.segment_latents,
+        is_default_shape=chosen == named(preset),
+    )
+    report = measure_gpu(config, chosen, floors, open_device("cuda"), command)
+    name = "-".join([preset, *(o.replace("=", "_") for o in (*(overrides or []), *(run or [])))])
+    finish_report(report, output_dir, name, output)

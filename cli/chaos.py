@@ -1,7 +1,8 @@
 """`worldloom chaos`: things are broken on purpose, and what comes of it is compared.
 
-`pipeline` kills tasks of a real run and looks whether resumed runs end in the same digests. The
-work is in `pipelines.kill_drill`; this module prepares homes, asks and tells.
+`pipeline` kills tasks of a real run and looks whether resumed runs end in the same digests; `serve`
+breaks a running service under live sessions. The work is in `pipelines.kill_drill` and
+`services.load.drills`; this module prepares homes, asks and tells.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.bench_report import finish_report
 from cli.output import Output, OutputOption, Row, emit_fields, emit_rows, say, say_next
+from cli.progress import progress
 
 if TYPE_CHECKING:
     from components.step_record import StepRecord
@@ -89,6 +92,57 @@ def pipeline(
     if not is_good:
         typer.echo(f"worldloom: not every task survived; the runs are in {folder}", err=True)
         raise typer.Exit(_DIFFERENT_EXIT_CODE)
+
+
+@app.command("serve")
+def serve(
+    drill: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="churn, replace, kill-triton, kill-gateway, stop-triton or slow-reader; "
+            "may be given again; by default all of them."
+        ),
+    ] = None,
+    sessions: Annotated[int, typer.Option(min=1, help="Live sessions of a drill.")] = 16,
+    frames: Annotated[int, typer.Option(min=12, help="Frames that a session walks.")] = 240,
+    cycles: Annotated[int, typer.Option(min=10, help="Sessions that `churn` opens.")] = 10_000,
+    replacements: Annotated[int, typer.Option(min=1, help="Versions that `replace` brings.")] = 20,
+    seconds: Annotated[float, typer.Option(min=1, help="Time of play of `slow-reader`.")] = 60.0,
+    output_dir: Annotated[Path, typer.Option(help="Folder for chaos.json and chaos.md.")] = Path(
+        "docs/results/serve"
+    ),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Break a running service of the starter weights under live sessions, and judge them."""
+    from services.load.drills.program import DRILLS, run_drills
+    from services.load.drills.stage import DrillConfig
+
+    unknown = sorted(set(drill or ()) - set(DRILLS))
+    if unknown:
+        message = f"--drill {unknown[0]}: not known, expected one of {', '.join(DRILLS)}"
+        raise typer.BadParameter(message)
+    config = DrillConfig(
+        num_sessions=sessions,
+        num_frames=frames,
+        num_cycles=cycles,
+        num_replacements=replacements,
+        seconds=seconds,
+    )
+    chosen = [name for name in DRILLS if not drill or name in drill]
+    command = " ".join(
+        [
+            "worldloom chaos serve",
+            *(f"--drill {name}" for name in chosen if drill),
+            f"--sessions {sessions} --frames {frames} --cycles {cycles}",
+            f"--replacements {replacements} --seconds {seconds:g}",
+        ]
+    )
+    with _fresh_folder() as folder:
+        found = run_drills(
+            chosen, config, folder, command, lambda text: say(text, output), progress
+        )
+        shutil.rmtree(folder)
+    finish_report(found, output_dir, "chaos" if not drill else f"chaos-{'-'.join(chosen)}", output)
 
 
 def choose_tasks(named: str, known: Sequence[str]) -> list[str]:

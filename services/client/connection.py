@@ -5,6 +5,7 @@ The only module of the client that knows `websockets`. It does not know what a s
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -87,6 +88,9 @@ async def open_connection(url: str, timeouts: Timeouts) -> AsyncIterator[Connect
         raise SessionError(ErrorCode.DISCONNECTED, sentence) from error
     try:
         yield Connection(socket)
+    except asyncio.CancelledError:
+        socket.transport.abort()  # who is told to leave does not wait for a goodbye
+        raise
     finally:
         await socket.close()
 

@@ -205,6 +205,11 @@ class Session:
                         what="end of the session",
                     )
         finally:
+            await self.abandon()
+
+    async def abandon(self) -> None:
+        """Leave without a word: the gateway keeps the session for a while, to be resumed."""
+        if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 

@@ -11,6 +11,7 @@ import asyncio
 import random
 import struct
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -125,14 +126,29 @@ class _Player:
         pace = self._session.ready.frames_per_second * self._config.pace
         self._playout = Playout(pace, time.monotonic())
         end = time.monotonic() + self._config.seconds
+        acting = self._config.late_frames == "drop" and asyncio.create_task(self._act_on_time())
+        try:
+            await self._show(frames, self._playout, end)
+        finally:
+            if acting:
+                acting.cancel()
+
+    async def _show(self, frames: AsyncIterator[Frame], playout: Playout, end: float) -> None:
         async for frame in frames:
             self._note_arrival(frame)
-            if self._playout.due_at < end:
+            if self._config.late_frames == "keep" and playout.due_at < end:
                 await self._act_ahead_of(frame)
-            shown_at = self._playout.show(frame.received_at)
+            shown_at = playout.show(frame.received_at)
             await asyncio.sleep(max(0.0, shown_at - time.monotonic()))
             if shown_at >= end:
                 break
+
+    async def _act_on_time(self) -> None:
+        """Act at the session's pace, however late the frames that are seen: some are left out."""
+        seconds = self._length / self._session.ready.frames_per_second
+        while True:
+            await self._act()
+            await asyncio.sleep(seconds)
 
     def note_end(self) -> None:
         """Note what is known only at the end, however it came."""

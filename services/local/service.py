@@ -139,7 +139,7 @@ class LocalService:
         Raises:
             ServingError: when it does not come up; the old one is served as before.
         """
-        fresh, old = self._new(source), list(self._served)
+        old, fresh = list(self._served), self._new(source)
         try:
             self._start(fresh)
         except BaseException:

@@ -22,6 +22,7 @@ from services.inference.metrics import EngineMetrics
 from services.inference.outbox import Delivery, Outbox
 from services.inference.response import ResponseSink
 from services.inference.sessions import Sessions
+from worldloom.log import log_event
 
 logger = logging.getLogger(__name__)
 
@@ -208,12 +209,12 @@ class Device:
     ) -> None:
         now = self._clock()
         segment_index, first_frame = session.num_segments, session.num_frames + 1
-        playout = len(frames) / self._config.playout_frames_per_second
         num_known = session.count_segment(len(frames))
-        session.made_at, session.slack_seconds = now, assignment.deadline - now
-        session.playout_end = max(session.playout_end, now) + playout
         if num_known == len(frames) or session.resumption is not None:
             return
+        playout = (len(frames) - num_known) / self._config.playout_frames_per_second
+        session.made_at, session.slack_seconds = now, assignment.deadline - now
+        session.playout_end = max(session.playout_end, now) + playout
         event = contract.FramesEvent(
             session_id=session.session_id,
             segment_index=segment_index,
@@ -261,7 +262,9 @@ class Device:
         with self._sessions.changed:
             live = self._sessions.live
             self._sessions.is_draining = self._drain.end_at() is not None
-            self._sessions.parking.drop_excess(now)
+            dropped = self._sessions.parking.drop_excess(now)
+        for parked in dropped:
+            log_event(logger, "parked_session_dropped", session_id=parked.session_id)
         for session in live:
             self._reap_one(session, now)
         self.close_retired()

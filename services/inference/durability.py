@@ -129,7 +129,8 @@ class Durability:
                 record=session.record,
                 progress=Progress(
                     num_frames=session.num_frames,
-                    is_finishing=session.is_finishing,
+                    # Without the actions that wait, the client sends them and its wish again.
+                    is_finishing=session.is_finishing and (is_asked or not session.num_queued),
                     is_paused=session.is_paused,
                 ),
                 state=state,

@@ -194,8 +194,12 @@ class Engine:
     def _work(self) -> None:
         sessions = self._sessions
         while not sessions.is_stopping:
-            if self.step():
-                continue
+            # A fault in one step must not end the thread that serves everybody.
+            try:
+                if self.step():
+                    continue
+            except Exception:
+                logger.exception("step_failed")
             with sessions.changed:
                 if self._device.most_urgent() is None and not sessions.is_stopping:
                     is_empty = not sessions.live and not len(sessions.parking)

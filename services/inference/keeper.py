@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from worldloom.log import log_event
 logger = logging.getLogger(__name__)
 
 _CLEAN_EVERY_SECONDS = 3600.0
+# Whoever resumes after a restart comes first.
+_FIRST_CLEAN_SECONDS = 60.0
 
 Job = Callable[[SessionStore], None]
 
@@ -64,9 +67,8 @@ class Keeper:
         return self._store is not None
 
     def start(self) -> None:
-        """Begin to work, on what crashed sessions left first."""
+        """Begin to work."""
         if self._store is not None:
-            self._jobs.put(self._clean)
             self._thread.start()
 
     def stop(self) -> None:
@@ -127,11 +129,12 @@ class Keeper:
                 self._do(job)
 
     def _run(self) -> None:
+        clean_at = time.monotonic() + _FIRST_CLEAN_SECONDS
         while True:
             try:
-                job = self._jobs.get(timeout=_CLEAN_EVERY_SECONDS)
+                job = self._jobs.get(timeout=max(0.0, clean_at - time.monotonic()))
             except queue.Empty:
-                job = self._clean
+                job, clean_at = self._clean, time.monotonic() + _CLEAN_EVERY_SECONDS
             if job is None:
                 return
             self._do(job)

@@ -138,6 +138,8 @@ class LiveSession:
         self.sink = sink
         self.encoding = message.encoding
         self.last_heard = now
+        if self.paused_at is not None:  # the slot that it has now is its own for a while
+            self.paused_at = now
         self.resumption = Resumption(message.last_frame_index, now)
 
     def acknowledge(self, segment_index: int) -> None:

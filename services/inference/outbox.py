@@ -81,7 +81,10 @@ class Outbox:
             logger.exception("delivery_failed")
             if delivery.is_last:
                 _close(delivery.sink)
-        delivery.after()
+        try:
+            delivery.after()
+        except Exception:
+            logger.exception("delivery_not_counted")
 
     def _run(self) -> None:
         while (delivery := self._queue.get()) is not None:

@@ -143,12 +143,16 @@ class Reception:
             self._take_over(session)
         else:
             session = self._sessions.parking.get(message.session_id)
-            if session is None:
+            if session is None or self._is_left_behind(session, message):
                 self._retrieval.fetch(message, sink)
                 return
             self._sessions.add(session)
             self._sessions.parking.take(message.session_id)
         session.go_on(message, sink, self._clock())
+
+    def _is_left_behind(self, parked: LiveSession, message: contract.SessionResume) -> bool:
+        """Tell whether another process may have gone on with a session that is parked here."""
+        return self._retrieval.is_possible and parked.num_frames < message.last_frame_index
 
     def _take_over(self, session: LiveSession) -> None:
         if not session.record.is_resumable:

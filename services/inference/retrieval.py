@@ -47,7 +47,7 @@ class Retrieval:
         return self._keeper.has_store
 
     def fetch(self, message: contract.SessionResume, sink: ResponseSink) -> None:
-        """Ask the store for a session that is not here; the lock is held.
+        """Ask the store for a session that is not here, or only as it once was; the lock is held.
 
         Raises:
             SessionError: `unknown_session` where there is no store, or that there is no slot.
@@ -72,13 +72,22 @@ class Retrieval:
                 return
             del self._sessions.arriving[session_id]
             try:
-                session = self._session(arrival, found)
+                session = self._parked(session_id, found) or self._session(arrival, found)
                 self._sessions.add(session)
+                if session_id in self._sessions.parking:
+                    self._sessions.parking.take(session_id)
                 session.go_on(arrival.message, arrival.sink, arrival.asked_at)
             except SessionError as error:
                 event = contract.ErrorEvent.of(error, session_id)
                 self._outbox.post(Delivery(arrival.sink, event, is_last=True))
             self._sessions.changed.notify_all()
+
+    def _parked(self, session_id: str, found: Fetched) -> LiveSession | None:
+        """Return the session as it is parked here, if the store knows no more of it."""
+        parked = self._sessions.parking.get(session_id)
+        if parked is None or not isinstance(found, StoredPart):
+            return parked
+        return parked if found.progress.num_frames <= parked.num_frames else None
 
     def _session(self, arrival: Arrival, found: Fetched) -> LiveSession:
         session_id = arrival.message.session_id

@@ -289,3 +289,65 @@ def test_second_resume_takes_over_while_the_first_is_fetched(make_bench, store) 
     assert one.last == contract.SessionEnd(session_id="a", reason="taken_over", num_frames=0)
     assert isinstance(two.last, contract.SessionReady)
     assert second.engine.num_sessions == 1
+
+
+def test_session_that_went_on_elsewhere_is_not_taken_from_memory(
+    make_bench, store, undisturbed
+) -> None:
+    first = make_bench(store=store)
+    sink = first.open("a", seed=3, is_resumable=True)
+    first.run()
+    walk(first, "a", 0, 2)
+    sink.is_gone = True
+    first.run()
+    assert first.engine.num_parked == 1
+    second = make_bench(store=store)
+    second.resume("a", 24)
+    second.run()
+    walk(second, "a", 2, 4)
+    again = first.resume("a", 48)
+    first.run()
+    assert again.events[0].next_action_index == 48
+    assert (first.engine.num_sessions, first.engine.num_parked) == (1, 0)
+    walk(first, "a", 4, 6)
+    assert again.frames == {i: undisturbed[i] for i in range(49, 73)}
+
+
+def test_memory_is_enough_where_the_store_knows_no_more(make_bench, tmp_path, undisturbed) -> None:
+    bench = make_bench(store=RefusingStore(tmp_path))
+    sink = bench.open("a", seed=3, is_resumable=True)
+    bench.run()
+    walk(bench, "a", 0, 2)
+    sink.is_gone = True
+    bench.run()
+    again = bench.resume("a", 30)  # it had more of a server that is gone
+    bench.run()
+    assert again.events[0].next_action_index == 24
+    walk(bench, "a", 2, 4)
+    assert again.frames == {i: undisturbed[i] for i in range(31, 49)}
+
+
+def test_wish_to_finish_is_not_kept_without_the_actions_before_it(
+    make_bench, store, undisturbed
+) -> None:
+    first = make_bench(store=store)
+    sink = first.open("a", seed=3, is_resumable=True)
+    first.run()
+    for segment in range(4):
+        first.act("a", 12 * segment, 12, segment % 2)
+    first.send(contract.SessionStop(session_id="a", finish_queue=True))
+    first.run()
+    assert len(sink.segments) == 2
+    second = make_bench(store=store)
+    again = second.resume("a", 24)
+    second.run()
+    assert not again.is_complete
+    for segment in range(again.last.next_action_index // 12, 4):
+        second.act("a", 12 * segment, 12, segment % 2)
+    second.send(contract.SessionStop(session_id="a", finish_queue=True))
+    second.run()
+    second.acknowledge("a", 3)
+    second.run()
+    assert again.frames == {i: undisturbed[i] for i in range(25, 49)}
+    assert again.last.reason == "finished"
+    assert store.names("a") == []

@@ -1,13 +1,16 @@
-"""`worldloom train`: training that makes no release, such as the starter weights."""
+"""`worldloom train`: training that makes no release: starter weights, legs on a lent GPU."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import Output, OutputOption, emit_fields, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 app = typer.Typer(help="Train outside a release: the starter weights.", no_args_is_help=True)
 
@@ -55,3 +58,55 @@ def starter(
         output,
         next_command=f"WORLDLOOM_STARTER={out} worldloom demo",
     )
+
+
+@app.command("leg")
+def leg(  # noqa: PLR0913 - each is an option of its own
+    stage: Annotated[
+        str, typer.Argument(help="vae, actions, memory, cold_start or multi_segment, in turn.")
+    ],
+    weights: Annotated[
+        Path, typer.Option(help="Folder of the parts to go on from; what is missing begins anew.")
+    ] = Path("out/legs/weights"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the trained parts and leg.json; or --weights.")
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(help="Folder of clips; what is missing is rendered beside.")
+    ] = Path("out/legs/data"),
+    preset: Annotated[str, typer.Option(help="A stream preset.")] = "freedoom",
+    minutes: Annotated[float, typer.Option(help="Time of training.")] = 8.0,
+    max_steps: Annotated[int, typer.Option(min=1, help="Steps at most.")] = 1_000_000,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of this leg's draws; clips take the next number.")
+    ] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="dotted.path=value of the leg's settings, over everything."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Train one stage for some minutes, from clips rendered beside it; go on from weights."""
+    from worldloom.config import apply_overrides, parse_config
+    from worldloom.legs.config import LegConfig
+    from worldloom.legs.run import run_leg
+
+    asked = {"stage": stage, "preset": preset, "minutes": minutes, "max_steps": max_steps}
+    feed = {"seed": seed + 1}
+    config = parse_config(LegConfig, {**asked, "seed": seed, "feed": feed}, where="leg")
+    log = run_leg(
+        apply_overrides(config, set_ or []),
+        data=data,
+        weights=weights,
+        out=out or weights,
+        report=lambda step, _total, values: say(_progress(step, values), output),
+    )
+    shown = ("device", "seconds", "num_steps", "clips", "speed", "evaluations")
+    emit_fields({"folder": str(out or weights), **{name: log[name] for name in shown}}, output)
+
+
+def _progress(step: int, values: Mapping[str, float]) -> str:
+    """Return a line on a leg: its step, loss, speed, use of the machine, time spent on data."""
+    shown = ("loss", "critic_loss", "matching_loss", "samples_per_second", "mfu", "data_wait_share")
+    told = [f"{name} {values[name]:.4g}" for name in shown if name in values]
+    return f"step {step}: {', '.join(told)}"

@@ -142,8 +142,7 @@ class Capturer:
         Raises:
             DataError: when the source cannot record it or the clip breaks its contract.
         """
-        clip = self._record(task)
-        validate_clip(clip)
+        clip = self._recorded(task)
         quality = clip_quality(clip, self._config.filters)
         reasons = drop_reasons(quality, self._config.filters)
         if reasons:
@@ -152,7 +151,22 @@ class Capturer:
         row = clip_to_row(captioned, encoding=self._config.encoding, quality=quality)
         return CapturedClip(task.index, _row_bytes(row), ())
 
-    def _record(self, task: CaptureTask) -> Clip:
+    def record(self, task: CaptureTask) -> Clip | None:
+        """Record and judge one clip, uncaptioned; None where a filter drops it.
+
+        Raises:
+            DataError: when the source cannot record it or the clip breaks its contract.
+        """
+        clip = self._recorded(task)
+        filters = self._config.filters
+        return None if drop_reasons(clip_quality(clip, filters), filters) else clip
+
+    def _recorded(self, task: CaptureTask) -> Clip:
+        clip = self._from_source(task)
+        validate_clip(clip)
+        return clip
+
+    def _from_source(self, task: CaptureTask) -> Clip:
         config = self._config
         if task.source == "procedural":
             return capture_procedural(

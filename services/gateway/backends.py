@@ -1,7 +1,7 @@
 """The engines behind the gateway: which there are, how they do, how much room they have.
 
 Each backend is asked again and again what it serves; one that does not answer gets no new
-sessions, and is asked less and less often. An engine's count of slots is the truth, the gateway's
+sessions, and is asked a little less often. An engine's count of slots is the truth, the gateway's
 is the latest it heard, corrected by what it opened and closed itself since. It does not know
 sessions.
 """
@@ -23,7 +23,7 @@ from worldloom.log import log_event
 
 logger = logging.getLogger(__name__)
 
-_MAX_BACKOFF_SECONDS = 10.0
+_MAX_BACKOFF_SECONDS = 1.0  # players wait for one that comes back
 _SOON_SECONDS = 0.1  # a slot that was given back is free within about a segment
 
 
@@ -111,7 +111,7 @@ class Backend:
         while True:
             is_answered = await self._ask(seconds)
             on_change()
-            interval = seconds if is_answered else min(interval * 1.5, _MAX_BACKOFF_SECONDS)
+            interval = seconds if is_answered else _slower(interval, seconds)
             try:
                 async with asyncio.timeout(interval):
                     await self._ask_soon.wait()
@@ -272,3 +272,8 @@ class BackendPool:
     def _open_to(self, route: Route) -> Iterable[Backend]:
         # A session that is resumed goes back to a backend that drains: it finishes there.
         return (each for each in self if not each.is_draining or each.address == route.address)
+
+
+def _slower(interval: float, seconds: float) -> float:
+    """Return the next wait for a backend that does not answer; it was asked after `interval`."""
+    return max(seconds, min(interval * 1.5, _MAX_BACKOFF_SECONDS))

@@ -43,7 +43,7 @@ class SessionLimits(Config):
     ready_seconds: float = Field(30.0, gt=0, description="wait for an engine to be ready, seconds")
     resume_seconds: float = Field(60.0, gt=0, description="wait of a dropped session, seconds")
     recover_seconds: float = Field(
-        20.0, gt=0, description="time in which a lost engine may come back, seconds"
+        30.0, gt=0, description="time in which a lost engine may come back, seconds"
     )
     stuck_seconds: float = Field(
         20.0, gt=0, description="time in which a player must take something, seconds"

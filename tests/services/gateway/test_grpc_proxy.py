@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +22,7 @@ from services.gateway.fake_engine import FakeEngine
 from services.gateway.triton_link import TritonLink
 
 pytestmark = pytest.mark.anyio
+PAGE = (Path(__file__).parents[3] / "docs" / "grpc.md").read_text()
 
 
 @pytest.fixture
@@ -158,3 +163,25 @@ async def test_a_lost_engine_ends_the_stream_with_a_status(proxied, triton) -> N
         with pytest.raises(Exception, match="UNAVAILABLE"):
             await stream.receive()
         await triton.revive()
+
+
+def test_the_page_names_every_tensor_message_and_event() -> None:
+    named = [spec.name for spec in (*contract.INPUTS, *contract.OUTPUTS)]
+    for union in (contract.Message, contract.Event):
+        named += [model.model_fields["type"].default for model in get_args(get_args(union)[0])]
+    assert len(named) > 20
+    for name in named:
+        assert f"`{name}`" in PAGE, name
+
+
+async def test_the_pages_client_plays_a_session(proxied, tmp_path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    path = tmp_path / "play.py"
+    path.write_text(program)
+    async with proxied() as (running, _):
+        address = f"127.0.0.1:{running.server.app.state.grpc.port}"
+        played = await asyncio.create_subprocess_exec(
+            sys.executable, path, address, stdout=asyncio.subprocess.PIPE
+        )
+        told, _ = await played.communicate()
+    assert told.decode() == "24 frames, finished\n"

@@ -34,10 +34,12 @@ format: env ## format and mend what the linter can mend
 	@$(RUN) ruff format $(CODE) tests
 	@$(RUN) ruff check --fix $(CODE) tests
 
-docs: env ## make the chart's files, the command reference, the mask and the README's figures anew
+docs: env ## make the chart's files, the pages, the mask and the README's figures anew
 	@$(RUN) services.chart.files
 	@$(RUN) cli.reference
 	@$(RUN) cli.mask_picture
+	@$(RUN) services.gateway.asyncapi
+	@$(RUN) services.gateway.refusal
 	@if [ -f docs/results/demo.json ]; then $(RUN) cli.figures; fi
 
 LOCK = .boot/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header \

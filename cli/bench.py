@@ -230,3 +230,44 @@ def gpu(
     report = measure_gpu(config, chosen, floors, open_device("cuda"), command)
     name = "-".join([preset, *(o.replace("=", "_") for o in (*(overrides or []), *(run or [])))])
     finish_report(report, output_dir, name, output)
+
+
+@app.command("train")
+def train(
+    preset: Annotated[str, typer.Argument(help="Name of a preset.")] = "mg3-5b",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="path=value of the transformer's shape, over the preset's."),
+    ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option("--run", help="path=value of how steps are run (`TrainBenchConfig`)."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 20,
+    device: Annotated[str, typer.Option(help="Where it runs: cpu or cuda.")] = "cpu",
+    output_dir: Annotated[Path, typer.Option(help="Folder for PRESET.json and PRESET.md.")] = Path(
+        "docs/results/train"
+    ),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Train on random latents: use of the device's arithmetic (MFU), time waited for data.
+
+    A slice of a billion parameters is `mg3-5b --set num_blocks=4 --set num_action_blocks=2
+    --set num_text_blocks=4`.
+    """
+    from worldloom.bench.record import open_device
+    from worldloom.bench.train import TrainBenchConfig, measure_train
+    from worldloom.config import apply_overrides
+    from worldloom.presets import preset as named
+    from worldloom.presets import with_overrides
+
+    shape = with_overrides(named(preset), overrides or []).transformer
+    config = apply_overrides(TrainBenchConfig(num_samples=samples), run or [])
+    options = [f"--set {one}" for one in overrides or []] + [f"--run {one}" for one in run or []]
+    command = " ".join(
+        ["worldloom bench train", preset, *options, f"--samples {samples} --device {device}"]
+    )
+    with progress("steps") as report:
+        found = measure_train(config, shape, open_device(device), command, report)
+    name = "-".join([preset, *(o.replace("=", "_") for o in (*(overrides or []), *(run or [])))])
+    finish_report(found, output_dir, name, output)

@@ -63,6 +63,7 @@ NOUNS: Mapping[str, Noun] = {
     "doctor": Noun("cli.doctor", "Check this machine, and say how to mend what is missing."),
     "chaos": Noun("cli.chaos", "Break things on purpose and compare what comes of it."),
     "bench": Noun("cli.bench", "Measure, and write the figures down."),
+    "experiment": Noun("cli.experiment", "Put claims to the test on unseen worlds."),
 }
 
 

@@ -1,0 +1,79 @@
+"""What an arm changes, and what it leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_weights import BASE_SAMPLER, write_starter
+
+from worldloom.errors import ArtifactError
+from worldloom.experiments.arms import Arm
+from worldloom.experiments.networks import WeightFolders, build_arm, frame_size_of
+from worldloom.quantize.linear import Int8Linear
+from worldloom.rollout.config import SamplerConfig
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return WeightFolders([write_starter(tmp_path_factory.mktemp("starter"))], {})
+
+
+def lessons():
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 255, (17, 32, 32, 3)).astype(np.uint8)]
+
+
+def build(folders, **values):
+    return build_arm(
+        Arm.model_validate({"name": "a", "title": "one"} | values), folders, 0, CPU, lessons
+    )
+
+
+def test_student_base_and_naive_base_differ_in_weights_and_steps(folders):
+    student, base = build(folders), build(folders, weights="base")
+    naive = build(folders, weights="base", is_naive=True)
+    assert base.model.sampler == BASE_SAMPLER
+    assert naive.model.sampler == SamplerConfig(sigmas=SamplerConfig().sigmas, solver="euler")
+    first, second, third = (
+        b.model.transformer.state_dict()["head.weight"] for b in (student, base, naive)
+    )
+    assert not torch.equal(first, second)
+    assert torch.equal(second, third)
+
+
+def test_eight_bits_weigh_less(folders):
+    full, attention, every = (
+        build(folders, quantization=kind) for kind in ("none", "int8-attention", "int8-all")
+    )
+    assert full.weight_bytes == full.full_weight_bytes
+    assert every.weight_bytes < attention.weight_bytes < full.weight_bytes
+    kept = [m for m in every.model.transformer.modules() if isinstance(m, Int8Linear)]
+    assert len(kept) > 8
+
+
+def test_a_cut_decoder_is_narrower_and_taught(folders):
+    untaught = build(folders, decoder_removed=0.5)
+    taught = build(folders, decoder_removed=0.5, decoder_steps=2)
+    full = build(folders)
+    assert max(untaught.model.decoder.config.decoder_widths) < max(
+        full.model.decoder.config.decoder_widths
+    )
+    first, second = (next(b.model.decoder.parameters()) for b in (untaught, taught))
+    assert not torch.equal(first, second)
+
+
+def test_arms_without_weights_have_no_folders(folders):
+    own = Arm(name="own", title="its own", weights="own")
+    assert folders.transformers_of(own) == []
+    given = WeightFolders(folders.starters, {"own": [folders.starters[0] / "base"] * 2})
+    assert len(given.transformers_of(own)) == 2
+    assert given.vae_of(1) == folders.starters[0] / "vae"
+    assert frame_size_of(given.transformers_of(own)[0]) == (32, 32)
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(ArtifactError, match="missing"):
+        build(WeightFolders([tmp_path], {}))

@@ -1,0 +1,138 @@
+"""An experiment from weights to cells: paired, resumable, and refused in a sentence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_weights import write_starter
+
+from worldloom.errors import ConfigError
+from worldloom.experiments.arms import Arm, Experiment, WalkPlan
+from worldloom.experiments.cells import read_arrays
+from worldloom.experiments.figures import FIGURES, MeasureConfig
+from worldloom.experiments.networks import WeightFolders
+from worldloom.experiments.publish import publish
+from worldloom.experiments.run import run_experiment
+from worldloom.experiments.setting import RunConfig, Setting
+
+EXPERIMENT = Experiment(
+    name="memory",
+    question="Does memory show?",
+    control="none",
+    arms=(
+        Arm(name="ours", title="greedy cover"),
+        Arm(name="none", title="recent past alone", memory="none"),
+        Arm(name="other", title="never given", weights="own"),
+    ),
+    walks=(WalkPlan(path="palindrome", num_segments=4, num_cases=2),),
+    figures=("revisit_psnr_db", "psnr_db"),
+)
+CONFIG = RunConfig(
+    reader=None, timed_segments=1, measure=MeasureConfig(pose_stride_frames=0), batch_size=2
+)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment")
+    starter = write_starter(folder / "starter")
+    return Setting(
+        EXPERIMENT, CONFIG, WeightFolders([starter], {}), folder / "cells", torch.device("cpu")
+    )
+
+
+@pytest.fixture(scope="module")
+def cells(setting):
+    return run_experiment(setting)
+
+
+def test_arms_walk_the_same_worlds_with_the_same_noise(cells):
+    assert [cell.arm for cell in cells] == ["none", "ours"]
+    first, second = ([(walk.clip_id, walk.noise_seed) for walk in cell.walks] for cell in cells)
+    assert first == second
+    assert len(set(first)) == 2
+
+
+def test_every_figure_is_there_or_is_none(cells):
+    for cell in cells:
+        for walk in cell.walks:
+            assert set(walk.values) == set(FIGURES)
+            assert walk.values["revisit_psnr_db"] is not None
+            assert walk.values["key_accuracy"] is None  # nobody was taught to read
+            assert len(walk.segment_psnr_db) == 4
+
+
+def test_the_control_is_in_parity_with_itself_alone(cells):
+    control, ours = cells
+    assert all(walk.values["parity_psnr_db"] == 60.0 for walk in control.walks)
+    # The first segment has no memory yet, so it is the same.
+    assert all(walk.values["parity_psnr_db"] == 60.0 for walk in ours.walks)
+    assert control.walks[0].values["psnr_db"] != ours.walks[0].values["psnr_db"]
+
+
+def test_a_finished_cell_is_not_computed_again(setting, cells):
+    told = []
+    again = Setting(
+        setting.experiment, setting.config, setting.folders, setting.folder, setting.device,
+        told.append,
+    )  # fmt: skip
+    next(iter(setting.folder.glob("*-ours-0.json"))).unlink()
+    assert run_experiment(again) == cells_without_times(again, cells)
+    assert told == ["procedural-palindrome-ours-0: 2 walks"]
+
+
+def cells_without_times(setting, cells):
+    """The cells with the times of the new run, which differ."""
+    found = run_experiment(setting)
+    return [
+        cell.model_copy(update={"one_walk": other.one_walk})
+        for cell, other in zip(cells, found, strict=True)
+    ]
+
+
+def test_another_seed_is_another_cell(setting, cells):
+    config = CONFIG.model_copy(update={"seed": 1})
+    other = Setting(EXPERIMENT, config, setting.folders, setting.folder.parent / "other",
+                    setting.device)  # fmt: skip
+    found = run_experiment(other)
+    assert {cell.key for cell in found}.isdisjoint({cell.key for cell in cells})
+    assert found[0].walks[0].world != cells[0].walks[0].world
+
+
+def test_a_book_a_page_a_plot_and_a_film_are_written(setting, cells, tmp_path):
+    book, paths = publish(setting, tmp_path, "worldloom experiment run memory")
+    assert all(path.stat().st_size for path in paths)
+    assert {path.name for path in paths} == {
+        "ablation.json", "ablation.md", "ablation.png", "ablation-procedural-palindrome.mp4",
+    }  # fmt: skip
+    assert book.left_out == ("other",)
+    page = (tmp_path / "ablation.md").read_text()
+    assert "Not run, for want of weights: other." in page
+    assert "| revisit_psnr_db | dB | " in page
+    [row] = [r for r in book.rows if r.figure == "revisit_psnr_db" and r.arm == "ours"]
+    values = [
+        [walk.values["revisit_psnr_db"] for walk in cell.walks] for cell in (cells[1], cells[0])
+    ]
+    expected = sum(values[0]) / 2 - sum(values[1]) / 2
+    assert row.difference.mean == pytest.approx(expected)
+    assert row.difference.low <= expected <= row.difference.high
+
+
+def test_features_of_novel_patches_are_kept_walk_by_walk(setting, cells):
+    arrays = read_arrays(setting.folder, "procedural-palindrome-none-0")
+    assert len(arrays.features) == len(arrays.real_features) == 2
+    for made, real in zip(arrays.features, arrays.real_features, strict=True):
+        assert made.shape == real.shape
+
+
+def test_an_experiment_without_any_weights_is_refused(setting):
+    empty = Setting(EXPERIMENT, CONFIG, WeightFolders([], {}), setting.folder, torch.device("cpu"))
+    with pytest.raises(ConfigError, match="no weights for any of ours, none, other"):
+        run_experiment(empty)
+
+
+def test_a_way_that_is_not_planned_is_refused(setting):
+    config = CONFIG.model_copy(update={"paths": ("loop",)})
+    wrong = Setting(EXPERIMENT, config, setting.folders, setting.folder, setting.device)
+    with pytest.raises(ConfigError, match="memory has palindrome"):
+        run_experiment(wrong)

@@ -1,0 +1,170 @@
+"""Builds the model that an arm walks with, from folders of weights.
+
+A folder of weights is a starter folder: `base`, `student` and `vae`; an arm's own weights are one
+transformer's folder beside the `vae` of the first. It knows what an arm changes; it does not know
+walks or measures. Cut decoders are taught here, since that is a part of building them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from worldloom.camera import Intrinsics, Kinematics
+from worldloom.distill.decoder import DecoderObjective
+from worldloom.distill.decoder_config import DecoderObjectiveConfig
+from worldloom.evaluate.video_quality import Frames
+from worldloom.experiments.arms import Arm, Quantization
+from worldloom.memory.config import BankConfig
+from worldloom.model.transformer import WorldModelTransformer
+from worldloom.model.vae.video_vae import VAEDecoder, VideoVAE, load_vae
+from worldloom.quantize.config import QuantizeLinearsConfig
+from worldloom.quantize.convert import quantize_linears
+from worldloom.rollout.config import SamplerConfig
+from worldloom.rollout.segment import Conditioner
+from worldloom.rollout.world_model import WorldModel
+from worldloom.train.model_checkpoint import load_model, load_model_config
+
+_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class WeightFolders:
+    """Where weights lie, one entry a training seed.
+
+    Attributes:
+        starters: folders with `base`, `student` and `vae`.
+        own: an arm's own transformers by the arm's name.
+    """
+
+    starters: Sequence[Path]
+    own: Mapping[str, Sequence[Path]]
+
+    def transformers_of(self, arm: Arm) -> list[Path]:
+        """Return the transformer's folder under each training seed; none where none was given."""
+        if arm.weights == "own":
+            return list(self.own.get(arm.name, ()))
+        return [starter / arm.weights for starter in self.starters]
+
+    def vae_of(self, seed_index: int) -> Path:
+        """Return the VAE's folder; one that is shared serves every training seed."""
+        return self.starters[min(seed_index, len(self.starters) - 1)] / "vae"
+
+
+@dataclass(frozen=True)
+class BuiltArm:
+    """A model ready to walk.
+
+    Attributes:
+        model: the networks.
+        vae: encoder and full decoder, on the model's device.
+        weight_bytes: of the transformer as it is held.
+        full_weight_bytes: of the same in 32-bit floats.
+    """
+
+    model: WorldModel
+    vae: VideoVAE
+    weight_bytes: int
+    full_weight_bytes: int
+
+
+def frame_size_of(folder: Path) -> tuple[int, int]:
+    """Return the height and width of the frames that a transformer makes, pixels."""
+    return load_model_config(folder).transformer.frame_size
+
+
+def build_arm(
+    arm: Arm,
+    folders: WeightFolders,
+    seed_index: int,
+    device: torch.device,
+    lessons: Callable[[], Sequence[Frames]],
+) -> BuiltArm:
+    """Return an arm's model.
+
+    Args:
+        arm: what is wanted.
+        folders: where weights lie.
+        seed_index: which training seed.
+        device: where to compute.
+        lessons: films on which a cut decoder is taught.
+
+    Raises:
+        ArtifactError: when weights are missing or do not fit.
+        ConfigError: when a layer cannot be quantized.
+    """
+    transformer, config = load_model(folders.transformers_of(arm)[seed_index])
+    vae = load_vae(folders.vae_of(seed_index))
+    full_bytes = _num_bytes(transformer)
+    quantize(transformer, arm.quantization)
+    decoder = vae.decoder
+    if arm.decoder_removed:
+        decoder = _cut_decoder(arm, vae, lessons(), device)
+    vae.to(device)
+    shape = config.transformer
+    intrinsics = Intrinsics.from_fov(*shape.frame_size)
+    model = WorldModel(
+        transformer=transformer.to(device),
+        encoder=vae.encoder,
+        decoder=decoder.to(device),
+        conditioner=Conditioner(shape, intrinsics).to(device),
+        sampler=_sampler(arm, config.sampler, folders, seed_index),
+        retrieval=config.retrieval,
+        kinematics=Kinematics(),
+        intrinsics=intrinsics,
+        bank=BankConfig(),
+    )
+    return BuiltArm(model, vae, _num_bytes(transformer), full_bytes)
+
+
+def quantize(transformer: WorldModelTransformer, kind: Quantization) -> None:
+    """Turn linear layers into 8-bit ones in place.
+
+    Raises:
+        ConfigError: naming a chosen layer that cannot be 8-bit and why.
+    """
+    if kind == "none":
+        return
+    layers: Literal["attention", "all"] = "attention" if kind == "int8-attention" else "all"
+    number_format: Literal["int8", "fp8"] = "fp8" if kind == "fp8-all" else "int8"
+    quantize_linears(transformer, QuantizeLinearsConfig(layers=layers, number_format=number_format))
+
+
+def _sampler(
+    arm: Arm, own: SamplerConfig, folders: WeightFolders, seed_index: int
+) -> SamplerConfig:
+    """Return how an arm is sampled: its own way, or naively at the student's levels."""
+    if not arm.is_naive:
+        return own
+    student = load_model_config(folders.starters[seed_index] / "student").sampler
+    return SamplerConfig(sigmas=student.sigmas, solver="euler")
+
+
+def _cut_decoder(
+    arm: Arm, vae: VideoVAE, films: Sequence[Frames], device: torch.device
+) -> VAEDecoder:
+    """Return a decoder without a share of its channels, taught by the full one."""
+    config = DecoderObjectiveConfig(removed=arm.decoder_removed, evaluation_windows=1)
+    objective = DecoderObjective(vae, config, train=films, held_out=films[:1])
+    student = objective.student.to(device).train()
+    optimiser = torch.optim.AdamW(student.parameters(), lr=_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=_LEARNING_RATE, total_steps=max(1, arm.decoder_steps)
+    )
+    generator = torch.Generator().manual_seed(0)
+    for step in range(arm.decoder_steps):
+        loss, _ = objective.loss(step, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return student.requires_grad_(requires_grad=False).eval()
+
+
+def _num_bytes(module: nn.Module) -> int:
+    return sum(value.nbytes for value in module.state_dict().values())

@@ -1,0 +1,140 @@
+"""A book as a page of Markdown, a plot and films side by side.
+
+    ablation.md    tables, with every figure's interval
+    ablation.png   PSNR along the walks; the first figure of the question with its intervals
+    ablation-<world>-<path>.mp4   the first walk under every arm, beside the recording
+
+It does not know how anything was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from worldloom.evaluate.film import side_by_side, write_mp4
+from worldloom.evaluate.paired import SeededInterval
+from worldloom.evaluate.video_quality import Frames
+from worldloom.experiments.book import Book, Place, Row
+
+PAGE_FILE, PLOT_FILE = "ablation.md", "ablation.png"
+_COLOURS = ("#c2570c", "#2563a8", "#4d7c0f", "#8a8a8a", "#7e22ce", "#0f766e")
+_DOTS_PER_INCH = 100
+
+
+def page_of(book: Book) -> str:
+    """Return the page."""
+    experiment = book.experiment
+    machine = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in book.machine)
+    lines = [f"# {experiment.question}", "", f"`{book.command}`", "", f"Machine: {machine}.", ""]
+    lines += [f"- *{arm.name}*: {arm.title}." for arm in experiment.arms]
+    lines += ["", f"Differences are paired, against *{experiment.control}*. Definitions:"]
+    lines += ["[evaluation](../../evaluation.md).", ""]
+    if book.left_out:
+        lines += [f"Not run, for want of weights: {', '.join(book.left_out)}.", ""]
+    for place in book.places:
+        lines += _section(book, place)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write_page(folder: Path, book: Book) -> list[Path]:
+    """Write page and plot into a folder; return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page, plot = folder / PAGE_FILE, folder / PLOT_FILE
+    page.write_text(page_of(book), encoding="utf-8")
+    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        _figure(book).savefig(plot, dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    return [page, plot]
+
+
+def write_film(
+    folder: Path, place: Place, films: Sequence[tuple[str, Frames]], *, factor: int = 3
+) -> Path:
+    """Write films of one walk side by side under their labels; return the path."""
+    path = folder / f"ablation-{place[0]}-{place[1]}.mp4"
+    labels, frames = [label for label, _ in films], [film for _, film in films]
+    write_mp4(path, side_by_side(frames, labels, factor=factor))
+    return path
+
+
+def _section(book: Book, place: Place) -> list[str]:
+    rows = book.rows_of(place)
+    arms = [a.name for a in book.experiment.arms if any(row.arm == a.name for row in rows)]
+    value = rows[0].value
+    lines = [f"## {place[0]}, {place[1]}: {value.num_worlds} walks, seeds {value.num_seeds}", ""]
+    wanted = [name for name in book.experiment.figures if any(r.figure == name for r in rows)]
+    others = [name for name in dict.fromkeys(row.figure for row in rows) if name not in wanted]
+    lines += [*_table(rows, wanted, arms), ""]
+    lines += ["<details><summary>Every other figure</summary>", ""]
+    lines += [*_table(rows, others, arms), "", "</details>", ""]
+    return lines + _speed_table(book, place)
+
+
+def _table(rows: Sequence[Row], figures: Sequence[str], arms: Sequence[str]) -> list[str]:
+    lines = ["| figure | unit | " + " | ".join(arms) + " |", "| --- " * (2 + len(arms)) + "|"]
+    for figure in figures:
+        cells = []
+        for arm in arms:
+            found = [row for row in rows if row.figure == figure and row.arm == arm]
+            cells.append(_cell(found[0]) if found else "-")
+        unit = next(row.unit for row in rows if row.figure == figure)
+        lines.append(f"| {figure} | {unit} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(row: Row) -> str:
+    told = _told(row.value)
+    return told if row.difference is None else f"{told}; {_told(row.difference, sign='+')}"
+
+
+def _told(value: SeededInterval, sign: str = "") -> str:
+    digits = 2 if max(abs(value.mean), abs(value.low), abs(value.high)) >= 1 else 3
+    texts = [f"{number:{sign}.{digits}f}" for number in (value.mean, value.low, value.high)]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _speed_table(book: Book, place: Place) -> list[str]:
+    lines = ["| arm | seconds a segment, one walk | weights over fp32 |", "| --- | --- | --- |"]
+    for speed in book.speeds:
+        if (speed.world, speed.path) == place:
+            seconds = speed.segment_seconds
+            told = "-" if seconds is None else f"{seconds:.3f}"
+            lines.append(f"| {speed.arm} | {told} | {speed.weight_ratio:.2f} |")
+    return [*lines, ""]
+
+
+def _figure(book: Book) -> Figure:
+    places = book.places
+    figure = Figure(figsize=(9.0, 3.2 * len(places)), layout="constrained")
+    for index, place in enumerate(places):
+        _draw_curves(figure.add_subplot(len(places), 2, 2 * index + 1), book, place)
+        _draw_intervals(figure.add_subplot(len(places), 2, 2 * index + 2), book, place)
+    return figure
+
+
+def _draw_curves(axes: Axes, book: Book, place: Place) -> None:
+    curves = [curve for curve in book.curves if (curve.world, curve.path) == place]
+    for curve, colour in zip(curves, _COLOURS, strict=False):
+        along = np.arange(1, len(curve.segment_psnr_db) + 1)
+        axes.plot(along, curve.segment_psnr_db, color=colour, label=curve.arm)
+    axes.set(xlabel="segment", ylabel="PSNR, dB", title=", ".join(place))
+    axes.legend(frameon=False, fontsize=7)
+
+
+def _draw_intervals(axes: Axes, book: Book, place: Place) -> None:
+    """Draw the first figure of the question that was measured here."""
+    rows = book.rows_of(place)
+    named = [name for name in book.experiment.figures if any(r.figure == name for r in rows)]
+    shown = [row for row in rows if named and row.figure == named[0]]
+    for height, (row, colour) in enumerate(zip(shown, _COLOURS, strict=False)):
+        axes.plot((row.value.low, row.value.high), (height, height), color=colour, linewidth=3)
+        axes.plot(row.value.mean, height, "o", color=colour)
+    axes.set_yticks(range(len(shown)), [row.arm for row in shown])
+    axes.invert_yaxis()
+    if shown:
+        axes.set(xlabel=f"{shown[0].figure} {shown[0].unit}".rstrip())

@@ -1,0 +1,124 @@
+"""One experiment on one machine: what is asked, how much of it, where weights and results lie.
+
+It also keeps the network that reads actions, taught once for a world and a size. It does not know
+how cells are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from pydantic import Field
+
+from worldloom.config import Config, digest_of, resolved
+from worldloom.errors import ConfigError
+from worldloom.evaluate.inverse_dynamics import (
+    InverseDynamics,
+    InverseDynamicsConfig,
+    load_inverse_dynamics,
+    save_inverse_dynamics,
+)
+from worldloom.evaluate.inverse_dynamics_training import (
+    InverseDynamicsTraining,
+    record_lessons,
+    train_inverse_dynamics,
+)
+from worldloom.evaluate.protocol import CasesConfig, PathKind, WorldName
+from worldloom.experiments.arms import Arm, Experiment, WalkPlan
+from worldloom.experiments.figures import MeasureConfig
+from worldloom.experiments.networks import WeightFolders
+
+Tell = Callable[[str], None]
+
+
+class RunConfig(Config):
+    """How an experiment is run, apart from what it asks."""
+
+    worlds: tuple[WorldName, ...] = Field(("procedural",), min_length=1, description="where")
+    num_cases: int | None = Field(None, ge=1, description="walks of each kind; None: as planned")
+    max_segments: int | None = Field(
+        None, ge=1, description="longest walk, segments; None: as planned"
+    )
+    paths: tuple[PathKind, ...] | None = Field(
+        None, min_length=1, description="kinds of way; None: all that are planned"
+    )
+    decoder_steps: int | None = Field(
+        None, ge=0, description="steps in which cut decoders are taught; None: as planned"
+    )
+    batch_size: int = Field(16, ge=1, description="walks that advance together")
+    seed: int = Field(0, ge=0, lt=40, description="seed of the cases and of their noise")
+    num_workers: int = Field(1, ge=1, description="processes that record walks")
+    timed_segments: int = Field(6, ge=0, description="segments of one walk that are timed")
+    measure: MeasureConfig = Field(MeasureConfig(), description="how films are measured")
+    reader: InverseDynamicsTraining | None = Field(
+        InverseDynamicsTraining(), description="how actions are learnt to be read; None: not read"
+    )
+
+
+@dataclass
+class Setting:
+    """One experiment on one machine."""
+
+    experiment: Experiment
+    config: RunConfig
+    folders: WeightFolders
+    folder: Path
+    device: torch.device
+    tell: Tell = field(default=lambda _text: None)
+
+    def plans(self) -> list[WalkPlan]:
+        """Return the kinds of walk that are wanted.
+
+        Raises:
+            ConfigError: when none of those asked for is planned.
+        """
+        wanted, planned = self.config.paths, self.experiment.walks
+        found = [plan for plan in planned if wanted is None or plan.path in wanted]
+        if not found:
+            message = (
+                f"paths {wanted}: experiment {self.experiment.name} has"
+                f" {', '.join(plan.path for plan in planned)}, expected some of these"
+            )
+            raise ConfigError(message)
+        return found
+
+    def arms(self) -> list[Arm]:
+        """Return the arms, the control first, with what this run asks of their decoders."""
+        steps = self.config.decoder_steps
+        every = [
+            arm.model_copy(update={"decoder_steps": steps})
+            if arm.decoder_removed and steps is not None
+            else arm
+            for arm in self.experiment.arms
+        ]
+        return sorted(every, key=lambda arm: arm.name != self.experiment.control)
+
+    def left_out(self) -> list[str]:
+        """Return the arms for which no weights were given."""
+        return [arm.name for arm in self.experiment.arms if not self.folders.transformers_of(arm)]
+
+    def reader(self, cases: CasesConfig) -> InverseDynamics | None:
+        """Return the network that reads actions in a world, taught once and kept."""
+        training = self.config.reader
+        if training is None:
+            return None
+        size = f"{cases.world}-{cases.height}x{cases.width}"
+        folder = self.folder.parent / "instruments" / f"{size}-{_short(resolved(training))}"
+        if not folder.is_dir():
+            self.tell(f"teaching an inverse-dynamics network on {training.num_clips} recordings")
+            network = train_inverse_dynamics(
+                record_lessons(cases, training),
+                InverseDynamicsConfig(),
+                training,
+                speed_metres=cases.procedural.kinematics.speed_metres,
+                device=self.device,
+            )
+            save_inverse_dynamics(folder, network)
+        return load_inverse_dynamics(folder)
+
+
+def _short(values: object) -> str:
+    return digest_of(values).removeprefix("sha256:")[:12]

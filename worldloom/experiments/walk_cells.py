@@ -1,0 +1,254 @@
+"""The cells of one kind of walk in one world: recorded once, walked by every arm, measured.
+
+The control's cell comes first, since others are compared with its frames. It does not know how
+cells are summarised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from worldloom.config import resolved
+from worldloom.data.schema import Clip
+from worldloom.evaluate.inverse_dynamics_training import InverseDynamicsTraining, record_lessons
+from worldloom.evaluate.latency import LatencySummary, summarise_seconds
+from worldloom.evaluate.protocol import CasesConfig, WorldName, record_cases
+from worldloom.evaluate.suite import seed_of, session_poses
+from worldloom.evaluate.video_quality import Frames, psnr_db
+from worldloom.experiments.arms import Arm, WalkPlan
+from worldloom.experiments.cells import (
+    Cell,
+    CellArrays,
+    WalkRecord,
+    cell_key,
+    cell_name,
+    folder_digest,
+    read_arrays,
+    read_cell,
+    write_cell,
+)
+from worldloom.experiments.figures import (
+    Instruments,
+    Truth,
+    measure,
+    novel_features,
+    truth_of,
+)
+from worldloom.experiments.memory_plan import ContextPlan, Retrieval, plan_context
+from worldloom.experiments.networks import BuiltArm, build_arm, frame_size_of
+from worldloom.experiments.setting import Setting
+from worldloom.experiments.walks import films, walk
+from worldloom.frames import TEMPORAL_STRIDE
+from worldloom.rollout.world_model import WorldModel
+from worldloom.train.model_checkpoint import load_model_config
+from worldloom.train.vae_windows import to_video
+
+_KEPT_FILMS = 2
+_WARM_UP_SEGMENTS = 2
+
+
+class WalkCells:
+    """All cells of one kind of walk in one world."""
+
+    def __init__(self, setting: Setting, world: WorldName, plan: WalkPlan) -> None:
+        self._setting = setting
+        self.plan = plan
+        config, experiment = setting.config, setting.experiment
+        # The control first: others are compared with its frames.
+        arms = sorted(experiment.arms, key=lambda arm: arm.name != experiment.control)
+        self._todo = [
+            (arm, index)
+            for arm in arms
+            for index in range(len(setting.folders.transformers_of(arm)))
+        ]
+        segments = min(plan.num_segments, config.max_segments or plan.num_segments)
+        arm, index = self._todo[0]
+        folder = setting.folders.transformers_of(arm)[index]
+        height, width = frame_size_of(folder)
+        self.segment_frames = segment_frames_of(folder)
+        self.cases = CasesConfig(
+            world=world,
+            path=plan.path,
+            num_cases=config.num_cases or plan.num_cases,
+            num_frames=1 + segments * self.segment_frames,
+            height=height,
+            width=width,
+            seed=config.seed,
+        )
+        self._recorded: list[Clip] | None = None
+        self._truths: list[Truth] | None = None
+
+    def cells(self) -> list[Cell]:
+        """Return the cells, from disk where they are finished."""
+        found = []
+        for arm, index in self._todo:
+            stem = cell_name(arm.name, index, self.cases.world, self.cases.path)
+            key = self._key(arm, index)
+            cell = read_cell(self._setting.folder, stem)
+            if cell is None or cell.key != key:
+                self._setting.tell(f"{stem}: {self.cases.num_cases} walks")
+                cell, arrays = self._compute(arm, index, key)
+                write_cell(self._setting.folder, cell, arrays)
+            found.append(cell)
+        return found
+
+    def _key(self, arm: Arm, seed_index: int) -> str:
+        folders, config = self._setting.folders, self._setting.config
+        measured = config.model_dump(
+            mode="json",
+            exclude={
+                "num_workers",
+                "worlds",
+                "num_cases",
+                "max_segments",
+                "paths",
+                "decoder_steps",
+            },
+        )
+        student = folders.starters[min(seed_index, len(folders.starters) - 1)] / "student"
+        return cell_key(
+            resolved(arm),
+            resolved(self.cases),
+            measured,
+            folder_digest(folders.transformers_of(arm)[seed_index]),
+            folder_digest(folders.vae_of(seed_index)),
+            folder_digest(student) if arm.is_naive else None,
+            self._setting.experiment.control,
+        )
+
+    def _compute(self, arm: Arm, seed_index: int, key: str) -> tuple[Cell, CellArrays]:
+        config = self._setting.config
+        built = build_arm(
+            arm, self._setting.folders, seed_index, self._setting.device, self._lessons
+        )
+        cases, instruments = self._record(), self._instruments()
+        made = self._walk(built.model, arm, cases)
+        references = self._control_frames(seed_index, arm, made)
+        records = []
+        truths = self._all_truths(instruments)
+        for case, film, truth, reference in zip(cases, made, truths, references, strict=True):
+            values, segments = measure(film, truth, instruments)
+            values["reconstruction_psnr_db"] = reconstruction_psnr_db(built, case.frames)
+            first = slice(1, 1 + self.segment_frames)
+            values["parity_psnr_db"] = float(psnr_db(film[first], reference[first]).mean())
+            records.append(
+                WalkRecord(
+                    clip_id=case.clip_id,
+                    world=case.world,
+                    noise_seed=seed_of(config.seed, case.clip_id),
+                    values=values,
+                    segment_psnr_db=tuple(segments),
+                )
+            )
+        cell = Cell(
+            key=key,
+            arm=arm.name,
+            seed_index=seed_index,
+            world=self.cases.world,
+            path=self.cases.path,
+            walks=tuple(records),
+            batch_size=min(config.batch_size, len(cases)),
+            one_walk=self._time(built.model, arm, cases[0]),
+            weight_bytes=built.weight_bytes,
+            weight_ratio=built.weight_bytes / built.full_weight_bytes,
+            device=device_name(self._setting.device),
+        )
+        first_frames = np.stack([film[: 1 + self.segment_frames] for film in made])
+        pairs = list(zip(made, truths, strict=True))
+        features = [novel_features(film, truth, config.measure) for film, truth in pairs]
+        real = [novel_features(t.case.frames, t, config.measure) for t in truths]
+        return cell, CellArrays(features, real, first_frames, made[:_KEPT_FILMS])
+
+    def _walk(self, model: WorldModel, arm: Arm, cases: Sequence[Clip]) -> list[Frames]:
+        size, made = self._setting.config.batch_size, []
+        for start in range(0, len(cases), size):
+            some = cases[start : start + size]
+            seeds = [seed_of(self._setting.config.seed, case.clip_id) for case in some]
+            plans = [self._plan(model, arm, case) for case in some]
+            made += films(model, walk(model, some, plans, seeds).latents)
+        return made
+
+    def _plan(self, model: WorldModel, arm: Arm, case: Clip) -> ContextPlan:
+        shape = model.transformer.config
+        retrieval = Retrieval(shape, model.retrieval, model.bank, model.intrinsics)
+        seed = seed_of(self._setting.config.seed, case.clip_id)
+        return plan_context(session_poses(case), arm.memory, retrieval, seed)
+
+    def _time(self, model: WorldModel, arm: Arm, case: Clip) -> LatencySummary | None:
+        """Return seconds a segment of one walk alone, decoding left out."""
+        if not self._setting.config.timed_segments:
+            return None
+        count = _WARM_UP_SEGMENTS + self._setting.config.timed_segments
+        frames = min(case.num_frames, 1 + count * self.segment_frames)
+        short = cut_short(case, frames)
+        walked = walk(model, [short], [self._plan(model, arm, short)], [0])
+        warm_up = min(_WARM_UP_SEGMENTS, len(walked.segment_seconds) - 1)
+        return summarise_seconds(walked.segment_seconds, num_warmup=warm_up)
+
+    def _control_frames(
+        self, seed_index: int, arm: Arm, made: Sequence[Frames]
+    ) -> Sequence[Frames]:
+        """Return the control's first frames of the same walks; the control's own are its."""
+        control = self._setting.experiment.control
+        if arm.name == control or not self._setting.folders.transformers_of(
+            self._setting.experiment.arm(control)
+        ):
+            return made
+        seeds = len(self._setting.folders.transformers_of(self._setting.experiment.arm(control)))
+        index = min(seed_index, seeds - 1)
+        stem = cell_name(control, index, self.cases.world, self.cases.path)
+        return list(read_arrays(self._setting.folder, stem).first_frames)
+
+    def _record(self) -> list[Clip]:
+        if self._recorded is None:
+            self._recorded = record_cases(self.cases, num_workers=self._setting.config.num_workers)
+        return self._recorded
+
+    def _lessons(self) -> list[Frames]:
+        training = self._setting.config.reader or InverseDynamicsTraining()
+        return [clip.frames for clip in record_lessons(self.cases, training)]
+
+    def _instruments(self) -> Instruments:
+        return Instruments(
+            self._setting.config.measure, self.segment_frames, self._setting.reader(self.cases)
+        )
+
+    def _all_truths(self, instruments: Instruments) -> list[Truth]:
+        if self._truths is None:
+            self._truths = [truth_of(case, instruments) for case in self._record()]
+        return self._truths
+
+
+@torch.inference_mode()
+def reconstruction_psnr_db(built: BuiltArm, frames: Frames) -> float:
+    """Return the PSNR of a recording that was encoded and decoded by the arm's decoder."""
+    device = built.model.device
+    latents = built.vae.encode(to_video(frames).to(device))
+    made = films(built.model, latents.transpose(1, 2))[0]
+    return float(psnr_db(made, frames).mean())
+
+
+def cut_short(case: Clip, num_frames: int) -> Clip:
+    """Return the first frames of a case."""
+    return replace(
+        case,
+        frames=case.frames[:num_frames],
+        poses_c2w=case.poses_c2w[:num_frames],
+        keyboard=case.keyboard[:num_frames],
+        mouse=case.mouse[:num_frames],
+    )
+
+
+def segment_frames_of(folder: Path) -> int:
+    """Return the frames of a segment that a stored transformer makes."""
+    return TEMPORAL_STRIDE * load_model_config(folder).transformer.segment_latents
+
+
+def device_name(device: torch.device) -> str:
+    """Return what computed: cpu, or the accelerator's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

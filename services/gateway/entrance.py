@@ -148,10 +148,13 @@ class Entrance:
             encoding=message.encoding,
         )
         self._granted_state = SessionState.RESUMING
+        patience = self._parts.config.limits.recover_seconds
+        if ticket.backend:
+            self._parts.retirement.recall(ticket.backend, patience)
         received = await self._attachment.resume(
             route_back(ticket),
             resume,
-            self._parts.config.limits.recover_seconds,
+            patience,
             self._on_position,
             self._on_granted,
         )

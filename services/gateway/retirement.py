@@ -11,7 +11,7 @@ import time
 from collections.abc import Coroutine
 
 from services import protocol
-from services.gateway.backends import Backend, BackendPool
+from services.gateway.backends import Backend, BackendConfig, BackendPool
 from services.gateway.directory import Directory
 from services.gateway.routing import Route
 from worldloom.log import log_event
@@ -45,6 +45,17 @@ class Retirement:
         self.drain(backend, move_after_seconds)
         self._start(f"remove {backend.address}", self._remove_when_idle(backend))
 
+    def recall(self, address: str, seconds: float) -> None:
+        """Take in the backend of a session that comes back, where this gateway does not know it.
+
+        It left its name before this gateway looked, so it gets no new sessions; after so many
+        seconds it is forgotten as soon as no session is on it.
+        """
+        if self._pool.get(address) is None:
+            backend = self._pool.add(BackendConfig(address=address, share=0.0))
+            self._pool.drain(backend)
+            self._start(f"remove {address}", self._remove_later(backend, seconds))
+
     async def close(self) -> None:
         """Give up what is under way."""
         leaving = list(self._leaving.values())
@@ -59,6 +70,10 @@ class Retirement:
         task = asyncio.create_task(work)
         self._leaving[name] = task
         task.add_done_callback(lambda _task: self._leaving.pop(name, None))
+
+    async def _remove_later(self, backend: Backend, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._remove_when_idle(backend)
 
     async def _remove_when_idle(self, backend: Backend) -> None:
         while self._directory.is_needed(backend.address) or backend.num_sessions:

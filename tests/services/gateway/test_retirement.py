@@ -6,6 +6,7 @@ import pytest
 
 from services import protocol
 from services.gateway.backends import BackendConfig
+from services.gateway.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -61,3 +62,34 @@ async def test_a_backend_that_is_added_again_stays(gateway) -> None:
         async with running.connect() as next_player:
             await next_player.open()
         assert running.parts.pool.get("engine:1") is backend
+
+
+async def test_a_session_comes_back_to_a_backend_that_left_its_name_before_this_gateway_began(
+    gateway, config, engine_config
+) -> None:
+    """So it is while a release is replaced: the old pods still have sessions, and no name."""
+    old = FakeEngine(engine_config)
+    new = FakeEngine(engine_config.model_copy(update={"release": "sha256:new"}))
+    engines = {"engine:1": old, "engine:2": new}
+    limits = config.limits.model_copy(update={"recover_seconds": 1.0})
+    served = {"backends": (BackendConfig(address="engine:2"),), "limits": limits}
+    after = config.model_copy(update=served)
+    async with (
+        gateway(config, link=engines.__getitem__) as before,
+        gateway(after, link=engines.__getitem__) as running,
+    ):
+        async with before.connect() as player:
+            ready = await player.open()
+            await player.act(0, 4)
+            await player.until_frame(4)
+        async with running.connect() as player:
+            again = await player.resume(ready.resume_token, 4)
+            assert (again.session_id, again.release) == (ready.session_id, ready.release)
+            await player.act(again.next_action_index, 4)
+            await player.until_frame(8)
+            async with running.connect() as other:
+                assert (await other.open()).release == "sha256:new"
+            await player.send(protocol.Close())
+            await player.receive_a(protocol.Ended)
+        await running.until(lambda: len(running.parts.pool) == 1)
+        assert running.parts.pool.get("engine:1") is None

@@ -7,14 +7,13 @@ served or how the process is started and stopped.
 from __future__ import annotations
 
 import asyncio
-import logging
-import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket
 
 from services import protocol
@@ -25,31 +24,44 @@ from services.gateway.discovery import SCHEME, follow
 from services.gateway.drain import Drain
 from services.gateway.entrance import Visitor
 from services.gateway.grpc_proxy import GrpcProxy
+from services.gateway.guard import BodyLimit, FaultGuard, OwnPagesOnly
 from services.gateway.parts import Parts
 from services.gateway.player_socket import PlayerSocket
 from services.gateway.refusal import REFUSALS, refuse_socket
 from services.gateway.session import Session
 from services.gateway.viewer_files import ViewerFiles
 
-logger = logging.getLogger(__name__)
-
 _VERSION = "1"
 
 
-def create_app(build: Callable[[], Parts], *, is_fake: bool = False) -> FastAPI:
-    """Return the application; the parts are built when its event loop runs."""
+def create_app(
+    build: Callable[[], Parts], *, is_fake: bool = False, is_open: bool = False
+) -> FastAPI:
+    """Return the application; the parts are built when its event loop runs.
+
+    Args:
+        build: makes the parts.
+        is_fake: whether the engines only draw patterns, which is told to clients.
+        is_open: whether no key is asked for, so that foreign pages must be kept out.
+    """
     app = FastAPI(
         title="Worldloom gateway",
         version=_VERSION,
         description="Sessions of an interactive world model. The WebSocket is in asyncapi.yaml.",
         lifespan=_lifespan(build, is_fake=is_fake),
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
     )
     app.include_router(routes.router)
     app.include_router(admin.router)
     app.include_router(kserve.router)
     app.add_exception_handler(SessionError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _failed)
+    app.add_exception_handler(HTTPException, _no_such_thing)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(FaultGuard)
+    if is_open:
+        app.add_middleware(OwnPagesOnly)
     app.add_api_websocket_route(protocol.SESSION_PATH, _play)
     app.mount("/", ViewerFiles(), name="viewer")
     return app
@@ -135,8 +147,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     return await _refused(request, SessionError(ErrorCode.BAD_MESSAGE, sentence))
 
 
-async def _failed(request: Request, error: Exception) -> JSONResponse:
-    request_id = uuid.uuid4().hex[:12]
-    logger.error("request_failed %s, request %s", request.url.path, request_id, exc_info=error)
-    sentence = f"the gateway has a fault; its log has it as request {request_id}"
-    return await _refused(request, SessionError(ErrorCode.INTERNAL, sentence))
+async def _no_such_thing(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    body = {"code": ErrorCode.BAD_MESSAGE, "message": error.detail, "is_retryable": False}
+    return JSONResponse(body, error.status_code)

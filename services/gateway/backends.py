@@ -34,6 +34,9 @@ class BackendConfig(Config):
         min_length=1, description="host:port of its gRPC, or dns://host:port for all behind a name"
     )
     model_version: str = Field("", description="version of its release in the registry")
+    release: str = Field(
+        "", description="digest that this is the version of, empty for whatever is served there"
+    )
     share: float = Field(
         1.0, ge=0, description="weight of its release among new sessions, 0 for pinned ones only"
     )
@@ -66,8 +69,12 @@ class Backend:
 
     @property
     def model_version(self) -> str:
-        """Version of its release in the registry."""
-        return self.config.model_version
+        """Version of its release in the registry, empty while it serves another one.
+
+        While releases are replaced, one name stands for engines of both.
+        """
+        is_its = self.config.release in {"", self.digest}
+        return self.config.model_version if is_its else ""
 
     @property
     def share(self) -> float:

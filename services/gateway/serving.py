@@ -34,6 +34,7 @@ class Serving:
         self._seat = seat
         self._traces: ActionTraces | None = None
         self._moves_from = ""
+        self.is_unborn = False  # asked for at an engine, and nobody has its resume token
         self.session_id = session_id
         self.ticket: ResumeTicket | None = None
 
@@ -62,7 +63,9 @@ class Serving:
             on_entered()
 
         if isinstance(first, protocol.Open):
+            self.is_unborn = True
             admitted = await self._seat.entrance.open(first, self.session_id, on_entered)
+            self.is_unborn = False
         else:
             self._seat.relay.last_frame_index = first.last_frame_index
             admitted = await self._seat.entrance.resume(first, on_named)

@@ -119,6 +119,9 @@ class Session:
             sentence = f"the gateway has a fault; its log has it as request {request_id}"
             close_code = self._refuse(SessionError(ErrorCode.INTERNAL, sentence))
         finally:
+            if self._serving.is_unborn:
+                # Its engine would keep it for a client that cannot resume it.
+                await self._seat.attachment.stop(self.session_id)
             self._give_back()
             self._seat.outbox.finish()
             await asyncio.wait({writing}, timeout=_FAREWELL_SECONDS)

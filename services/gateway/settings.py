@@ -29,7 +29,7 @@ class KeyConfig(Config):
     max_sessions: int = Field(16, ge=1, description="sessions at once, those that wait included")
     max_sessions_per_hour: int = Field(1000, ge=1, description="sessions opened in an hour")
     max_messages_per_second: float = Field(
-        400.0, gt=0, description="messages a second, of all its sessions together"
+        2000.0, gt=0, description="messages a second, of all its sessions together"
     )
 
 

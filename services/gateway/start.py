@@ -77,7 +77,8 @@ def make_server(config: GatewayConfig, fake: FakeEngineConfig | None = None) -> 
     def build() -> Parts:
         return build_parts(config, secret, _link_maker(fake))
 
-    return GatewayServer(create_app(build, is_fake=fake is not None), config)
+    app = create_app(build, is_fake=fake is not None, is_open=config.auth == "none")
+    return GatewayServer(app, config)
 
 
 def secret_of(config: GatewayConfig) -> str:

@@ -187,7 +187,9 @@ def gateway() -> GatewayFactory:
             built.append(build_parts(config, SECRET, make_link, **parts_options))
             return built[0]
 
-        server = GatewayServer(create_app(build, is_fake=True), config)
+        server = GatewayServer(
+            create_app(build, is_fake=True, is_open=config.auth == "none"), config
+        )
         serving = asyncio.create_task(server.serve_until_stopped())
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):

@@ -126,6 +126,8 @@ async def test_wrong_requests_are_answered_in_words(guarded) -> None:
         for answer in answers:
             assert answer.status_code == 400, answer.text
             assert answer.json()["code"] == "bad_message"
+        huge = await http.post(protocol.TOKEN_PATH, headers=headers, content=b"x" * 100_000)
+        assert (huge.status_code, huge.json()["code"]) == (413, "too_large")
         assert (await http.get("/v1/nothing")).status_code == 404
         assert (await http.get(protocol.TOKEN_PATH)).status_code in {404, 405}
 

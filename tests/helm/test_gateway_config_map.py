@@ -48,6 +48,7 @@ def test_it_sees_every_pod_of_the_release(render, render_all) -> None:
     [service] = render_all()["inference-pods-service.yaml"]
     assert backend.address == f"dns://{service['metadata']['name']}:8001"
     assert backend.model_version == "7"
+    assert backend.release == f"sha256:{'a' * 64}"
     assert backend.share == 1
 
 
@@ -57,6 +58,7 @@ def test_a_candidate_takes_its_share_of_new_sessions(render, share, others) -> N
     served, candidate = settings(render(given)).backends
     assert (served.model_version, served.share) == ("7", others)
     assert (candidate.model_version, candidate.share) == ("8", share)
+    assert candidate.release == CANDIDATE["digest"]
     assert candidate.address == "dns://demo-worldloom-candidate-pods:8001"
 
 

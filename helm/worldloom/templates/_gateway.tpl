@@ -17,7 +17,7 @@ true
 {{- $backends := list -}}
 {{- range $served := include "worldloom.served" . | fromJsonArray -}}
 {{- $name := include "worldloom.podsName" (dict "root" $ "part" $served.part) -}}
-{{- $backends = append $backends (dict "address" (printf "dns://%s:8001" $name) "model_version" $served.release.version "share" $served.share) -}}
+{{- $backends = append $backends (dict "address" (printf "dns://%s:8001" $name) "model_version" $served.release.version "release" $served.release.digest "share" $served.share) -}}
 {{- end -}}
 {{- toPrettyJson (merge (dict "backends" (concat $backends $settings.backends)) $settings) -}}
 {{- end -}}

@@ -46,7 +46,7 @@ export interface SessionOptions {
   openSeconds?: number;
   /** Time after which a broken connection is given up, seconds, default 60. */
   reconnectSeconds?: number;
-  /** First and longest wait between two tries, seconds, defaults 0.25 and 4. */
+  /** First and longest wait between two tries, seconds, defaults 0.25 and 2. */
   firstRetrySeconds?: number;
   longestRetrySeconds?: number;
   /** From ping to ping, and longest wait for an answer, seconds, defaults 2 and 10. */

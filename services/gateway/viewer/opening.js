@@ -16,7 +16,7 @@ export const DEFAULTS = {
   openSeconds: 30,
   reconnectSeconds: 60,
   firstRetrySeconds: 0.25,
-  longestRetrySeconds: 4,
+  longestRetrySeconds: 2,
   pingSeconds: 2,
   silenceSeconds: 10,
 };

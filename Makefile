@@ -5,7 +5,7 @@ PYTEST := $(RUN) pytest -q --import-mode=importlib
 CODE := worldloom components pipelines services cli
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help env demo test test-unit check format docs lock clean
+.PHONY: help env demo test test-unit test-cluster check format docs lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,10 @@ test: env ## unit, integration and end-to-end tests (under 10 minutes)
 
 test-unit: env ## unit tests alone (under 2 minutes)
 	@OMP_NUM_THREADS=1 $(PYTEST) tests --ignore=tests/integration --ignore=tests/e2e -n 2 --dist loadfile
+
+test-cluster: env ## the chart in a real Kubernetes API server, built from Go modules the first time
+	@infra/cluster/build.sh out/cluster
+	@$(PYTEST) tests/helm/cluster
 
 check: env ## formatting, lint, types, import contracts, spelling
 	@$(RUN) ruff format --check $(CODE) tests

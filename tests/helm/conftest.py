@@ -1,4 +1,4 @@
-"""Renders the chart in this process, and the smallest values that it accepts."""
+"""Renders the chart in this process: the smallest values that it accepts, and variants of them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,55 @@ SMALLEST = {
     "gateway": {"image": IMAGE, "tokenSecret": "token-secret", "keysSecret": "api-keys"},
     "mlflow": {"image": IMAGE},
 }
+PEER = {"podLabels": [{"key": "app", "value": "client"}]}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "smallest": {},
+    "gpu": {
+        "inference": {
+            "device": "gpu",
+            "gpu": {"runtimeClassName": "nvidia"},
+            "nodeLabels": [{"key": "gpu", "value": "yes"}],
+            "tolerations": [{"key": "gpu"}, {"key": "team", "value": "worlds"}],
+        },
+        "imagePullSecrets": ["pull-secret"],
+    },
+    "outside": {
+        "store": {"kind": "external", "endpoint": "https://s3.example.org"},
+        "networkPolicy": {"storeAddresses": [{"cidr": "10.0.0.0/8", "port": 443}]},
+        "mlflow": {
+            "database": {
+                "kind": "postgres",
+                "secret": "database",
+                "addresses": [{"cidr": "10.1.0.0/16", "port": 5432}],
+            }
+        },
+        "inference": {"clients": [PEER, PEER]},
+        "gateway": {
+            "settings": {"otlp_endpoint": "https://traces.example.org/v1/traces"},
+            "addresses": [{"cidr": "10.2.0.0/16", "port": 443}],
+            "ingress": {"enabled": True, "host": "play.example.org", "tlsSecret": "tls"},
+        },
+    },
+    "candidate": {
+        "release": {
+            "version": "7",
+            "candidate": {
+                "uri": f"s3://worldloom/artifacts/{'c' * 64}",
+                "digest": f"sha256:{'c' * 64}",
+                "version": "8",
+            },
+        },
+        "gateway": {
+            "settings": {"otlp_endpoint": "http://collector:4318/v1/traces"},
+            "collectors": [PEER],
+        },
+    },
+    "scaled": {
+        "monitoring": {"podMonitors": {"enabled": True}},
+        "autoscaling": {"enabled": True, "prometheus": "http://prometheus:9090"},
+    },
+    "nothing": {"inference": {"enabled": False}, "mlflow": {"enabled": False}},
+}
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
 
@@ -31,6 +80,12 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         is_deeper = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
         result[key] = merged(result[key], value) if is_deeper else value
     return result
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a `variant` with each of them."""
+    if "variant" in metafunc.fixturenames:
+        metafunc.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ DISTRIBUTIONS = {
     "jwt": "pyjwt",
     "opentelemetry": "opentelemetry-sdk",
     "prometheus_client": "prometheus-client",
+    "yaml": "pyyaml",
 }
 TRITONS_OWN = {"triton_python_backend_utils"}
 

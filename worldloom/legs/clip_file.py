@@ -35,7 +35,7 @@ from worldloom.train.clip_context import ClipBatch, SegmentedClips
 logger = logging.getLogger(__name__)
 
 MOST_DAMAGED_SHARE = 0.01
-_SUFFIX = ".safetensors"
+_SUFFIX, _DROPPED_SUFFIX = ".safetensors", ".dropped"
 _HEADER = "clip"
 _SEGMENTED = "segmented."
 
@@ -67,6 +67,16 @@ class StoredClip:
 def clip_path(folder: Path, split: Split, index: int) -> Path:
     """Return where the clip of a number is."""
     return folder / f"{split}-{index:07d}{_SUFFIX}"
+
+
+def mark_dropped(path: Path) -> None:
+    """Say that a filter dropped the clip that would be here."""
+    path.with_suffix(_DROPPED_SUFFIX).touch()
+
+
+def is_done(path: Path) -> bool:
+    """Tell whether a clip was rendered, kept or dropped."""
+    return path.exists() or path.with_suffix(_DROPPED_SUFFIX).exists()
 
 
 def write_clip(
@@ -132,6 +142,12 @@ class ClipFolder:
         self.num_read = 0
         self.damaged: list[str] = []
         self._seen: set[str] = set()
+
+    @property
+    def num_done(self) -> int:
+        """How many clips were looked at, and found dropped by filters."""
+        dropped = self.folder.glob(f"{self.split}-*{_DROPPED_SUFFIX}")
+        return len(self._seen) + sum(1 for _ in dropped)
 
     def poll(self, limit: int) -> list[StoredClip]:
         """Return at most `limit` clips that were not returned before.

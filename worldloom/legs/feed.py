@@ -17,7 +17,7 @@ from types import TracebackType
 from worldloom.config import load_config
 from worldloom.data.capture import CaptureConfig, Capturer, CaptureTask, plan
 from worldloom.errors import MachineError
-from worldloom.legs.clip_file import clip_path, write_clip
+from worldloom.legs.clip_file import clip_path, is_done, mark_dropped, write_clip
 from worldloom.legs.config import FeedConfig
 from worldloom.memory.config import RetrievalConfig
 from worldloom.model.config import TransformerConfig
@@ -122,10 +122,12 @@ def render_share(
             if is_over.is_set():
                 return
             path = clip_path(folder, task.split, index)
-            if index % share[1] != share[0] or path.exists():
+            if index % share[1] != share[0] or is_done(path):
                 continue
             clip = capturers[id(capture)].record(task)
-            if clip is not None:
+            if clip is None:
+                mark_dropped(path)
+            else:
                 write_clip(path, clip, shape, retrieval)
     finally:
         for capturer in capturers.values():

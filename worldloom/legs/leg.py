@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from worldloom.errors import DataError
 from worldloom.legs.clip_file import ClipFolder, StoredClip
 from worldloom.legs.config import LegConfig
 from worldloom.legs.feed import Feed
@@ -74,29 +75,34 @@ class Leg:
         """Start the leg's time; clips that come in are given to `take`."""
         return FedPace(self, take)
 
-    def wait_for(self, folder: ClipFolder, count: int) -> list[StoredClip]:
-        """Return the first clips of a split, as soon as there are so many."""
+    def first_clips(self) -> list[StoredClip]:
+        """Return the training clips that the first step begins with."""
+        return self._wait_for(self.train, self.config.feed.first_clips, of=self.capacity)
+
+    def all_held_out(self) -> list[StoredClip]:
+        """Return the held-out clips that the filters kept."""
+        feed = self.config.feed
+        planned = feed.held_out_clips * (bool(feed.procedural_clips) + bool(feed.vizdoom_clips))
+        return self._wait_for(self.held_out, planned, of=planned)
+
+    def _wait_for(self, folder: ClipFolder, count: int, *, of: int) -> list[StoredClip]:
+        """Return the first clips of a split, as soon as there are so many or all are done."""
         clips: list[StoredClip] = []
         while len(clips) < count:
             self.feed.require_alive()
+            is_last = folder.num_done >= of
             came = folder.poll(count - len(clips))
             clips += came
+            if not came and is_last:
+                break
             if not came:
                 time.sleep(_WAIT_SECONDS)
+        if not clips:
+            message = f"{folder.folder}, split {folder.split!r}: no clip was kept of {of}"
+            raise DataError(message)
         self.sources.update(clip.source for clip in clips)
         log_event(logger, "clips_there", split=folder.split, clips=len(clips))
         return clips
-
-    def first_clips(self) -> list[StoredClip]:
-        """Return the training clips that the first step begins with."""
-        return self.wait_for(self.train, min(self.config.feed.first_clips, self.capacity))
-
-    def all_held_out(self) -> list[StoredClip]:
-        """Return the held-out clips that passed the filters, of each source at least one."""
-        feed = self.config.feed
-        sources = bool(feed.procedural_clips) + bool(feed.vizdoom_clips)
-        # A filter may drop a tenth of them; the missing ones are not waited for.
-        return self.wait_for(self.held_out, max(sources, int(sources * feed.held_out_clips * 0.75)))
 
     @property
     def capacity(self) -> int:

@@ -11,7 +11,15 @@ from tiny import CONFIG, FRAME_SIZE, INTRINSICS, tiny_clips
 
 from worldloom.data.schema import Clip
 from worldloom.errors import DataError
-from worldloom.legs.clip_file import ClipFolder, clip_path, held_out_clips, read_clip, write_clip
+from worldloom.legs.clip_file import (
+    ClipFolder,
+    clip_path,
+    held_out_clips,
+    is_done,
+    mark_dropped,
+    read_clip,
+    write_clip,
+)
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.train.clip_context import SegmentedClips
 
@@ -71,6 +79,18 @@ def test_a_damaged_clip_is_skipped_and_counted_and_too_many_stop(tmp_path: Path)
     clip_path(tmp_path, "train", 7).write_bytes(b"")
     with pytest.raises(DataError, match=r"2 of 3 clip files cannot be read .* at most 1%"):
         folder.poll(9)
+
+
+def test_dropped_clips_are_done_and_not_waited_for(tmp_path: Path) -> None:
+    folder = ClipFolder(tmp_path, "train")
+    write(tmp_path, 1)
+    mark_dropped(clip_path(tmp_path, "train", 1))
+    assert [is_done(clip_path(tmp_path, "train", index)) for index in range(3)] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert folder.num_done == 1
+    folder.poll(9)
+    assert folder.num_done == 2
 
 
 def test_held_out_clips_are_a_set_that_is_judged_on(tmp_path: Path) -> None:

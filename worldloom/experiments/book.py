@@ -1,8 +1,10 @@
 """What an experiment came to: figures with intervals, paired differences, and where they come from.
 
-Values are laid out as training seeds by worlds and resampled in both (`evaluate.paired`); Frechet's
-distance has no value of a single walk, so walks are resampled and their patches pooled. A figure
-that no walk has is left out. It does not know how cells were computed, nor how a page looks.
+Values are laid out as training seeds by worlds and resampled in both (`evaluate.paired`). Frechet's
+distance has no value of a single walk: patches of all walks and seeds are pooled, and its interval
+comes from halves of the walks, drawn without replacement, whose spread is that of the whole. (Drawn
+with replacement a walk's patches would come twice, which the distance takes for a smaller sample.)
+A figure that no walk has is left out. It does not know how cells were computed or a page looks.
 
 Letters: S training seeds, W walks.
 """
@@ -29,7 +31,7 @@ from worldloom.experiments.figures import FIGURES
 
 FRECHET = "frechet_novel"
 BOOK_FILE = "ablation.json"
-_FRECHET_RESAMPLES = 100
+_FRECHET_HALVES = 100
 
 Place = tuple[str, str]
 """A world's name and a kind of way."""
@@ -199,7 +201,7 @@ def _frechet_rows(
     bootstrap: BootstrapConfig,
     config: FrechetConfig,
 ) -> list[Row]:
-    """Return Frechet's distances of novel patches, walks resampled alike for every arm."""
+    """Return Frechet's distances of novel patches, the same halves for every arm."""
     draws = {
         name: _frechet_draws([arrays[cell.key] for cell in own], bootstrap, config)
         for name, own in by_arm.items()
@@ -230,18 +232,23 @@ def _frechet_rows(
 def _frechet_draws(
     cells: Sequence[CellArrays], bootstrap: BootstrapConfig, config: FrechetConfig
 ) -> FloatArray | None:
-    """Return the distance over all walks, then over resampled ones; None for too few patches.
+    """Return the distance over all walks, then over halves of them.
 
-    A draw of walks with too few patches is as good as none: then there is no figure at all.
+    None where a half holds too few patches.
     """
     num_walks = len(cells[0].features)
     generator = np.random.default_rng(bootstrap.seed)
     chosen = [np.arange(num_walks)]
-    chosen += [generator.integers(0, num_walks, num_walks) for _ in range(_FRECHET_RESAMPLES)]
+    chosen += [generator.permutation(num_walks)[: num_walks // 2] for _ in range(_FRECHET_HALVES)]
     found = []
     for walks in chosen:
-        made = np.concatenate([cell.features[walk] for cell in cells for walk in walks])
-        real = np.concatenate([cell.real_features[walk] for cell in cells for walk in walks])
+        made, real = (
+            np.concatenate([np.zeros((0, config.num_features)), *parts])
+            for parts in (
+                [cell.features[walk] for cell in cells for walk in walks],
+                [cell.real_features[walk] for cell in cells for walk in walks],
+            )
+        )
         if min(len(made), len(real)) < config.least_patches:
             return None
         found.append(frechet_distance(made, real, config))
@@ -251,8 +258,10 @@ def _frechet_draws(
 def _interval(
     draws: FloatArray, counts: tuple[int, int], bootstrap: BootstrapConfig
 ) -> SeededInterval:
+    """Return the first value with the halves' spread around it."""
     tail = (1 - bootstrap.confidence) / 2
-    low, high = np.quantile(draws[1:], (tail, 1 - tail))
+    spread = draws[1:] - draws[1:].mean()
+    low, high = draws[0] + np.quantile(spread, (tail, 1 - tail))
     return SeededInterval(
         mean=float(draws[0]),
         low=float(low),

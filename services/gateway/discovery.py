@@ -19,15 +19,18 @@ from worldloom.log import log_event
 logger = logging.getLogger(__name__)
 
 SCHEME = "dns://"
-Resolve = Callable[[str, int], Awaitable[Collection[str]]]
+Resolve = Callable[[str, int], Awaitable[Collection[str] | None]]
 
 
-async def resolve(host: str, port: int) -> Collection[str]:
-    """Return all addresses of a name as host:port; none when the name is not known."""
+async def resolve(host: str, port: int) -> Collection[str] | None:
+    """Return all addresses of a name as host:port, () for one that does not exist.
+
+    None says that nobody answered: a resolver that is away is no reason to let engines go.
+    """
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror:
-        return ()
+    except socket.gaierror as error:
+        return None if error.errno == socket.EAI_AGAIN else ()
     return sorted({_join(str(where[0]), port) for *_, where in found})
 
 
@@ -42,7 +45,8 @@ async def follow(
     host, port = split_name(named.address)
     known: set[str] = set()
     while True:
-        found = set(await resolve_name(host, port))
+        answer = await resolve_name(host, port)
+        found = known if answer is None else set(answer)
         for address in sorted(found - known):
             pool.add(named.model_copy(update={"address": address}))
         for address in sorted(known - found):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -33,9 +34,37 @@ async def test_backends_come_and_go_with_the_addresses_of_a_name(gateway, config
         following.cancel()
 
 
+async def test_backends_stay_while_nobody_answers_for_their_name(gateway, config) -> None:
+    async with gateway(config.model_copy(update={"backends": ()})) as running:
+        answers: list[set[str] | None] = [{"10.0.0.1:8001"}, None, None, {"10.0.0.2:8001"}]
+        was_draining = []
+
+        async def look_up(_host: str, _port: int) -> set[str] | None:
+            was_draining.extend(backend.is_draining for backend in running.parts.pool)
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+
+        named = BackendConfig(address="dns://engines:8001")
+        following = asyncio.create_task(
+            follow(named, running.parts.pool, running.parts.retirement, 0.01, look_up)
+        )
+        await running.until(lambda: len(was_draining) >= 3)
+        assert was_draining[:3] == [False, False, False]
+        following.cancel()
+
+
 async def test_the_machines_resolver_is_asked() -> None:
-    assert "127.0.0.1:8001" in await resolve("localhost", 8001)
-    assert await resolve("no-such-name.invalid", 8001) == ()
+    assert "127.0.0.1:8001" in (await resolve("localhost", 8001) or ())
+
+
+@pytest.mark.parametrize(("error", "answer"), [(socket.EAI_NONAME, ()), (socket.EAI_AGAIN, None)])
+async def test_a_resolver_that_is_away_is_told_from_a_name_that_is_gone(
+    monkeypatch, error, answer
+) -> None:
+    def look_up(*_args: object) -> None:
+        raise socket.gaierror(error, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert await resolve("engines", 8001) == answer
 
 
 @pytest.mark.parametrize("address", ["dns://engines", "dns://:8001", "dns://engines:http"])

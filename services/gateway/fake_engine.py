@@ -24,6 +24,7 @@ from services.gateway.fake_session import FakeEngineConfig, FakeSession, FakeSta
 from services.gateway.link import NO_TENSORS, Received, Tensors
 
 FakeStore = dict[str, FakeState]
+_MAX_STORED = 4096  # sessions that nobody came back for are let go, oldest first
 
 
 class FakeStream:
@@ -195,6 +196,8 @@ class FakeEngine:
     def on_durable(self, session: FakeSession) -> None:
         """Keep a copy of a session's state outside of the engine."""
         self._store[session.state.start.session_id] = session.state.copy()
+        if len(self._store) > _MAX_STORED:
+            self._store.pop(next(iter(self._store)))
 
     def _start(self, message: contract.SessionStart, tensors: Tensors, stream: FakeStream) -> None:
         if message.session_id in self._sessions:

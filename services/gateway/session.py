@@ -180,8 +180,7 @@ class Session:
             "refuse",
             session_id=self._serving.session_id,
             key_id="" if key is None else key.key_id,
-            code=error.code,
-            message=error.message,
+            code=error.code,  # without its sentence, which may repeat what the client sent
         )
         return REFUSALS[error.code].close_code
 

@@ -37,18 +37,18 @@ async def test_backends_come_and_go_with_the_addresses_of_a_name(gateway, config
 async def test_backends_stay_while_nobody_answers_for_their_name(gateway, config) -> None:
     async with gateway(config.model_copy(update={"backends": ()})) as running:
         answers: list[set[str] | None] = [{"10.0.0.1:8001"}, None, None, {"10.0.0.2:8001"}]
-        was_draining = []
+        seen = []
 
         async def look_up(_host: str, _port: int) -> set[str] | None:
-            was_draining.extend(backend.is_draining for backend in running.parts.pool)
+            seen.append([(each.address, each.is_draining) for each in running.parts.pool])
             return answers.pop(0) if len(answers) > 1 else answers[0]
 
         named = BackendConfig(address="dns://engines:8001")
         following = asyncio.create_task(
             follow(named, running.parts.pool, running.parts.retirement, 0.01, look_up)
         )
-        await running.until(lambda: len(was_draining) >= 3)
-        assert was_draining[:3] == [False, False, False]
+        await running.until(lambda: len(seen) >= 4)
+        assert seen[1:4] == [[("10.0.0.1:8001", False)]] * 3
         following.cancel()
 
 

@@ -307,10 +307,11 @@ function saveActions() {
 
 async function share() {
   const { choice } = current;
-  const url = new URL(formatHash(choice), location.href).href;
   if (choice.image) {
-    view.toast("A picture of your own stays with you: only the seed can be shared.");
+    view.toast("A picture of your own stays with you, so this walk has no link.");
+    return;
   }
+  const url = new URL(formatHash(choice), location.href).href;
   try {
     if (navigator.share && matchMedia("(pointer: coarse)").matches) {
       await navigator.share({ title: `${choice.title} \u00b7 Worldloom`, url });
@@ -357,6 +358,7 @@ addEventListener("hashchange", () => {
   if (!current && served) chooser.show(served.worlds, parseHash(location.hash));
 });
 addEventListener("pagehide", end);
+addEventListener("pageshow", (event) => event.persisted && leave()); // its walk ended as it was left
 
 view.showCrisp(isCrisp());
 loadWorlds();

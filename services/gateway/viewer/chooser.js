@@ -141,18 +141,20 @@ export class Chooser {
     file.accept = "image/*";
     file.setAttribute("aria-label", "Choose a picture of your own");
     file.addEventListener("change", () => this.#takeFile(file.files[0]));
-    card.append(file);
+    const holder = document.createElement("div"); // a label may hold but one control
+    holder.className = "own-place";
+    holder.append(card, file);
     // The radio's own click comes with the keyboard's arrows too; only a pointer asks for a file.
     card.querySelector(".picture").addEventListener("click", () => file.click());
     card.addEventListener("dragenter", () => card.classList.add("is-over"));
     card.addEventListener("dragleave", (event) => {
       if (!card.contains(event.relatedTarget)) card.classList.remove("is-over");
     });
-    return card;
+    return holder;
   }
 
   async #takeFile(file) {
-    this.#ownCard?.classList.remove("is-over");
+    this.#ownCard?.querySelector(".own").classList.remove("is-over");
     if (!file || !this.#ownCard) return;
     try {
       this.#own = await readPicture(file);

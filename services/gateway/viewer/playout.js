@@ -8,6 +8,7 @@
 
 const LONGEST_LAG_MS = 250; // behind this a clock begins anew instead of racing to catch up
 const MARGIN_FRAMES = 1.5;
+const REMEMBERED_SEGMENTS = 8; // a slow one is feared at once, and forgotten after so many
 
 export class Playout {
   #frames = [];
@@ -120,26 +121,26 @@ export class Playout {
   }
 }
 
-/** How long a segment takes from its actions to its first frame: quick to fear, slow to trust. */
+/** When to send the next actions: how long segments took of late says how early is early enough. */
 export class Pacer {
   #period;
   #segmentFrames;
-  #lead = 0;
+  #taken = [];
 
   constructor({ framesPerSecond, framesPerSegment }) {
     this.#period = 1000 / framesPerSecond;
     this.#segmentFrames = framesPerSegment;
   }
 
-  /** Milliseconds that a segment is expected to take. */
+  /** Milliseconds that a segment is expected to take from its actions to its first frame. */
   get leadMs() {
-    return this.#lead;
+    return Math.max(0, ...this.#taken);
   }
 
   /** Learn how long a segment took. */
   learn(milliseconds) {
-    const isSlower = milliseconds > this.#lead;
-    this.#lead = isSlower ? milliseconds : this.#lead + 0.1 * (milliseconds - this.#lead);
+    this.#taken.push(milliseconds);
+    if (this.#taken.length > REMEMBERED_SEGMENTS) this.#taken.shift();
   }
 
   /**
@@ -151,6 +152,8 @@ export class Pacer {
    */
   isTime(numFramesAhead, numFramesAsked, maxSegments) {
     if (numFramesAsked > (maxSegments - 1) * this.#segmentFrames) return false;
-    return (numFramesAhead - MARGIN_FRAMES) * this.#period <= this.#lead;
+    // However slow a segment was, more than this ahead only makes actions old before they are seen.
+    if (numFramesAhead >= maxSegments * this.#segmentFrames) return false;
+    return (numFramesAhead - MARGIN_FRAMES) * this.#period <= this.leadMs;
   }
 }

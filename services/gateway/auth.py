@@ -12,14 +12,13 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jwt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.contract import ErrorCode, SessionError
 from services.gateway.one_time import OneTimeIds
 from services.gateway.settings import GatewayConfig, KeyConfig
+from services.gateway.signature import InvalidToken, Signature
 
-_ALGORITHM = "HS256"
 _AUDIENCE = "worldloom-session"
 _BEARER = "bearer "
 
@@ -61,7 +60,7 @@ class Authority:
     def __init__(self, config: GatewayConfig, secret: str, clock: Callable[[], float]) -> None:
         """Sign with a secret; the clock says seconds since 1970."""
         self._config = config
-        self._secret = secret
+        self._signature = Signature(secret)
         self._clock = clock
         self._keys = {key.key_id: key for key in config.keys}
         self._used = OneTimeIds(clock)
@@ -114,7 +113,7 @@ class Authority:
             key=key.key_id,
             releases=releases or key.releases,
         )
-        return jwt.encode(claims.model_dump(), self._secret, _ALGORITHM), expires_at
+        return self._signature.sign(claims.model_dump()), expires_at
 
     def admit(self, token: str | None) -> Caller:
         """Return who shows a token, and let it be worth nothing from now on.
@@ -139,15 +138,8 @@ class Authority:
             sentence = "the token is missing, expected one of POST /v1/token"
             raise SessionError(ErrorCode.BAD_TOKEN, sentence)
         try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                [_ALGORITHM],
-                audience=_AUDIENCE,
-                issuer=self._config.issuer,
-                options={"verify_exp": False},
-            )
+            claims = self._signature.read(token, audience=_AUDIENCE, issuer=self._config.issuer)
             return _Claims.model_validate(claims)
-        except (jwt.InvalidTokenError, ValidationError) as error:
+        except (InvalidToken, ValidationError) as error:
             sentence = "this is no token of this service, expected one of POST /v1/token"
             raise SessionError(ErrorCode.BAD_TOKEN, sentence) from error

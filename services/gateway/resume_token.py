@@ -13,14 +13,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-import jwt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.contract import ErrorCode, SessionError
 from services.gateway.one_time import OneTimeIds
+from services.gateway.signature import InvalidToken, Signature
 from services.protocol import LatePolicy
 
-_ALGORITHM = "HS256"
 _AUDIENCE = "worldloom-resume"
 
 
@@ -52,7 +51,7 @@ class ResumeTokens:
 
     def __init__(self, secret: str, max_age_seconds: float, clock: Callable[[], float]) -> None:
         """Sign with a secret; a token is good until its session is so old."""
-        self._secret = secret
+        self._signature = Signature(secret)
         self._max_age_seconds = max_age_seconds
         self._clock = clock
         self._used = OneTimeIds(clock)
@@ -65,7 +64,7 @@ class ResumeTokens:
             "jti": uuid.uuid4().hex,
             "ticket": ticket.model_dump(),
         }
-        return jwt.encode(claims, self._secret, _ALGORITHM)
+        return self._signature.sign(claims)
 
     def redeem(self, token: str) -> tuple[ResumeTicket, str]:
         """Return what a token says and its id, and let it be worth nothing from now on.
@@ -74,15 +73,9 @@ class ResumeTokens:
             SessionError: `bad_token`, `expired_token` or `replayed_token`.
         """
         try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                [_ALGORITHM],
-                audience=_AUDIENCE,
-                options={"require": ["exp", "jti"], "verify_exp": False},
-            )
+            claims = self._signature.read(token, audience=_AUDIENCE, required=("exp", "jti"))
             ticket = ResumeTicket.model_validate(claims["ticket"])
-        except (jwt.InvalidTokenError, ValidationError, KeyError) as error:
+        except (InvalidToken, ValidationError, KeyError) as error:
             sentence = "this is no resume token of this service, expected that of the latest ready"
             raise SessionError(ErrorCode.BAD_TOKEN, sentence) from error
         expires_at = float(claims["exp"])

@@ -23,6 +23,7 @@ from services.gateway.link import EngineLink
 from services.gateway.parts import Parts, build_parts
 from services.gateway.server import GatewayServer
 from services.gateway.settings import SECRET_VARIABLE, GatewayConfig
+from services.gateway.signature import secrets_in
 from services.gateway.triton_link import TritonLink
 from worldloom.config import apply_overrides, load_config
 from worldloom.errors import ConfigError, WorldloomError
@@ -82,21 +83,22 @@ def make_server(config: GatewayConfig, fake: FakeEngineConfig | None = None) -> 
 
 
 def secret_of(config: GatewayConfig) -> str:
-    """Return the secret that tokens are signed with.
+    """Return the secrets that tokens are signed with, one a line.
 
     Raises:
         ConfigError: when there is none, or a short one, where keys are asked for.
     """
-    secret = os.environ.get(SECRET_VARIABLE, "")
-    if not secret and config.auth == "none":
+    text = os.environ.get(SECRET_VARIABLE, "")
+    if not text and config.auth == "none":
         return secrets.token_hex(_MIN_SECRET_LENGTH)
-    if len(secret) < _MIN_SECRET_LENGTH:
+    shortest = min(map(len, secrets_in(text)), default=0)
+    if shortest < _MIN_SECRET_LENGTH:
         message = (
-            f"{SECRET_VARIABLE} has {len(secret)} characters, expected at least"
+            f"{SECRET_VARIABLE} has a line of {shortest} characters, expected at least"
             f" {_MIN_SECRET_LENGTH}, the same for all replicas"
         )
         raise ConfigError(message)
-    return secret
+    return text
 
 
 def _link_maker(fake: FakeEngineConfig | None) -> Callable[[str], EngineLink]:

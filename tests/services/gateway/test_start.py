@@ -24,6 +24,9 @@ def test_a_gateway_with_keys_needs_a_secret(monkeypatch) -> None:
     monkeypatch.setenv(SECRET_VARIABLE, "short")
     with pytest.raises(ConfigError, match="5 characters"):
         secret_of(GatewayConfig())
+    monkeypatch.setenv(SECRET_VARIABLE, "s" * 32 + "\nthe former one\n")
+    with pytest.raises(ConfigError, match="14 characters"):
+        secret_of(GatewayConfig())
     monkeypatch.setenv(SECRET_VARIABLE, "")
     assert len(secret_of(GatewayConfig(auth="none"))) >= 32
 

@@ -68,8 +68,8 @@ class Gateway(ChartConfig):
     )
     token_secret: Name = Field(
         "",
-        description="existing secret whose key `secret` signs tokens, 32 bytes or more; "
-        "must be given",
+        description="existing secret whose key `secret` signs tokens, 32 characters or more, "
+        "former ones on further lines; must be given",
     )
     keys_secret: Name = Field(
         "",

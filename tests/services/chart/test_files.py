@@ -55,7 +55,7 @@ def test_only_the_table_changes() -> None:
     text = with_table(f"above\n{TABLE_START}\nold\n{TABLE_END}\nbelow\n")
     assert text.startswith("above\n")
     assert text.endswith(f"{TABLE_END}\nbelow\n")
-    assert "old" not in text
+    assert "\nold\n" not in text
     assert "| `inference.replicas` | `1` |" in text
 
 

@@ -9,6 +9,7 @@ from.
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,10 +24,14 @@ from worldloom.arrays import ByteArray, SingleArray
 from worldloom.camera import Intrinsics
 from worldloom.data.schema import SPLITS, Clip, Source, Split, validate_clip
 from worldloom.errors import DataError
+from worldloom.log import log_event
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 SUMMARY_FILE = "summary.json"
 ROWS_PER_SHARD = 32
+MOST_DAMAGED_SHARE = 0.01
 ROWS_PER_GROUP = 4
 JPEG_QUALITY = 95
 
@@ -107,26 +112,27 @@ def write_rows(
 def read_clips(folder: Path, split: Split) -> Iterator[Clip]:
     """Yield a split's clips in their order, decoded and validated.
 
+    A shard that cannot be read is skipped, counted and reported.
+
     Raises:
-        DataError: for a folder without a summary, an unreadable shard or a broken clip.
+        DataError: for a folder without a summary, a broken clip, or when more than
+            `MOST_DAMAGED_SHARE` of the split's shards cannot be read.
     """
-    for shard in _shards(folder, split):
-        try:
-            file = pq.ParquetFile(shard)
-            for group in range(file.num_row_groups):
-                for row in file.read_row_group(group).to_pylist():
-                    yield row_to_clip(row)
-        except pa.ArrowException as error:
-            message = f"clip shard {shard.name}: not readable as Parquet ({error})"
-            raise DataError(message) from error
+    for shard in _readable(_shards(folder, split)):
+        for group in range(shard.num_row_groups):
+            for row in shard.read_row_group(group).to_pylist():
+                yield row_to_clip(row)
 
 
 def clip_index(folder: Path) -> list[Row]:
-    """Return every clip's row without frames, poses and actions, train first."""
+    """Return every clip's row without frames, poses and actions, train first.
+
+    Damaged shards are skipped as `read_clips` skips them.
+    """
     rows: list[Row] = []
     for split in SPLITS:
-        for shard in _shards(folder, split):
-            rows += pq.read_table(shard, columns=INDEX_COLUMNS).to_pylist()
+        for shard in _readable(_shards(folder, split), INDEX_COLUMNS):
+            rows += shard.read(columns=INDEX_COLUMNS).to_pylist()
     for row in rows:
         row["quality"] = dict(cast("list[tuple[str, float]]", row["quality"] or []))
     return rows
@@ -254,6 +260,38 @@ def _matrix(
 def _shards(folder: Path, split: str) -> list[Path]:
     read_summary(folder)
     return sorted(folder.glob(f"{split}-*.parquet"))
+
+
+def _readable(shards: list[Path], columns: list[str] | None = None) -> Iterator[pq.ParquetFile]:
+    """Yield the shards whose columns can be read; damage is logged, too much of it raises."""
+    damaged: list[str] = []
+    for path in shards:
+        try:
+            with path.open("rb") as raw:
+                pq.ParquetFile(raw).read(
+                    columns=columns
+                )  # a file may be damaged behind a sound footer
+        except (pa.ArrowException, OSError) as error:
+            damaged.append(f"{path.name}: {error}")
+            log_event(
+                logger,
+                "shard_skipped",
+                logging.WARNING,
+                shard=path.name,
+                reason=str(error),
+                skipped=len(damaged),
+                shards=len(shards),
+            )
+            if len(damaged) > MOST_DAMAGED_SHARE * len(shards):
+                message = (
+                    f"clip shards of {path.parent}: {len(damaged)} of {len(shards)} are not "
+                    f"readable as Parquet ({damaged[-1]}), expected at most "
+                    f"{MOST_DAMAGED_SHARE:.0%}"
+                )
+                raise DataError(message) from error
+            continue
+        with pq.ParquetFile(path) as sound:
+            yield sound
 
 
 def _write_shard(folder: Path, split: str, index: int, rows: list[Row]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +82,25 @@ def test_a_folder_without_a_summary_is_no_clips_folder(tmp_path: Path) -> None:
 def test_a_damaged_shard_is_named(tmp_path: Path, clips: list[Clip]) -> None:
     write_clips(tmp_path, clips)
     (tmp_path / "train-00000.parquet").write_bytes(b"PAR1 nothing of use PAR1")
-    with pytest.raises(DataError, match=r"train-00000\.parquet: not readable"):
+    with pytest.raises(DataError, match=r"1 of 1 are not readable .*train-00000\.parquet"):
+        list(read_clips(tmp_path, "train"))
+
+
+def test_one_damaged_shard_of_many_is_skipped_counted_and_reported(
+    tmp_path: Path, clips: list[Clip], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_rows(tmp_path, [clip_to_row(clips[0])])
+    sound = (tmp_path / "train-00000.parquet").read_bytes()
+    for index in range(1, 101):
+        (tmp_path / f"train-{index:05d}.parquet").write_bytes(sound)
+    cut = bytearray(sound)
+    cut[40:400] = bytes(360)  # behind a sound footer
+    (tmp_path / "train-00007.parquet").write_bytes(bytes(cut))
+    with caplog.at_level(logging.WARNING):
+        assert sum(1 for _ in read_clips(tmp_path, "train")) == 100
+    assert [record.getMessage() for record in caplog.records] == ["shard_skipped"]
+    (tmp_path / "train-00009.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match=r"2 of 101 are not readable .* expected at most 1%"):
         list(read_clips(tmp_path, "train"))
 
 

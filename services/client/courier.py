@@ -57,20 +57,15 @@ class Courier:
 
     async def run(self, hello: Open) -> None:
         """Open the session and stay with it to its end; how it ended is in the ledger."""
-        try:
-            reason = await self._stay(lambda: hello)
-            while not self._ledger.is_over:
-                if not self._may_resume(reason):
-                    self._ledger.fail(reason)
-                    break
-                self._ledger.drop()
-                self._bell.ring()
-                await asyncio.sleep(self._pause_seconds * random.uniform(0.5, 1.0))
-                reason = await self._stay(self._ledger.hello_again)
-        finally:
-            # Whatever ended this task, nobody may wait for it any longer.
-            self._ledger.fail(SessionError(ErrorCode.DISCONNECTED, "the session was given up"))
+        reason = await self._stay(lambda: hello)
+        while not self._ledger.is_over:
+            if not self._may_resume(reason):
+                self._ledger.fail(reason)
+                return
+            self._ledger.drop()
             self._bell.ring()
+            await asyncio.sleep(self._pause_seconds * random.uniform(0.5, 1.0))
+            reason = await self._stay(self._ledger.hello_again)
 
     async def send(self, message: ClientMessage) -> None:
         """Send a message while there is a connection; what matters is said again after a break."""

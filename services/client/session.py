@@ -187,6 +187,7 @@ class Session:
         hello = _hello(self._options, token)
         self._ledger.life.move(SessionState.OPENING)
         self._task = asyncio.create_task(self._courier.run(hello), name="worldloom-session")
+        self._task.add_done_callback(self._on_left)
         await self._until(
             lambda: self._ledger.ready is not None, self._timeouts.open_seconds, "session"
         )
@@ -212,6 +213,11 @@ class Session:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+    def _on_left(self, _task: asyncio.Task[None]) -> None:
+        # Whatever ended the courier, even before its first step, nobody may wait any longer.
+        self._ledger.fail(SessionError(ErrorCode.DISCONNECTED, "the session was given up"))
+        self._bell.ring()
 
     async def _ask(self, message: protocol.ClientMessage, is_answered: Callable[[], bool]) -> None:
         """Send a message and wait for its answer; raises the refusal if that is what comes."""

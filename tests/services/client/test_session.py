@@ -11,6 +11,8 @@ from fake_gateway import CREDITS, FRAMES_PER_SEGMENT, FakeGateway, frame_data
 
 from services import protocol
 from services.client import SessionError, SessionOptions, SessionState, Timeouts, connect
+from services.client.endpoint import Endpoint
+from services.client.session import Session
 from services.contract import ErrorCode
 
 QUICK = Timeouts(reply_seconds=5, open_seconds=5, frame_seconds=5, reconnect_seconds=5)
@@ -238,6 +240,21 @@ def test_leaving_without_reading_does_not_take_long() -> None:
         return time.monotonic() - started
 
     assert run(FakeGateway(), use) < 1.5
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 5])
+def test_who_leaves_while_the_session_opens_lets_nobody_wait(num_steps: int) -> None:
+    async def use(gateway: FakeGateway) -> None:
+        session = Session(Endpoint.parse(gateway.url).session_url, timeouts=QUICK)
+        opening = asyncio.create_task(session.open(None))
+        for _ in range(num_steps):
+            await asyncio.sleep(0)
+        await session.abandon()
+        with pytest.raises(SessionError, match="given up") as caught:
+            await asyncio.wait_for(opening, 2)
+        assert caught.value.code is ErrorCode.DISCONNECTED
+
+    run(FakeGateway(), use)
 
 
 def test_a_refused_session_raises_the_gateways_code() -> None:

@@ -212,7 +212,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
     with ExitStack() as stack:
         visits: list[Visit] = []
 
-        def open_page(url: str, **options: Any) -> Visit:
+        def open_page(url: str, *, has_worlds: bool = True, **options: Any) -> Visit:
             context = stack.enter_context(browser.new_context(**{**DESKTOP, **options}))
             made = Visit(context.new_page())
             made.page.set_default_timeout(15_000)
@@ -225,7 +225,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
             )
             visits.append(made)
             made.page.goto(url)
-            made.page.wait_for_selector(".world")
+            made.page.wait_for_selector(".world" if has_worlds else "#banner:not([hidden])")
             return made
 
         yield open_page
@@ -404,6 +404,20 @@ def test_a_link_to_a_world_that_is_gone_says_so(served, visit) -> None:
     page = visit(f"{served.url}#world=atlantis&seed=1").page
     expect(page.get_by_role("alert").first).to_contain_text('"atlantis"')
     expect(page.get_by_label("pattern")).to_be_checked()
+
+
+def test_a_page_that_came_before_the_model_waits_for_it(visit) -> None:
+    engine = FakeEngine(FakeEngineConfig(frames_per_second=16))
+    engine.die()
+    with serving(engine) as served:
+        page = visit(served.url, has_worlds=False).page
+        expect(page.locator("#banner")).to_contain_text("No model is running")
+        expect(page.locator("#begin")).to_be_disabled()
+        assert page.evaluate(ACCESS) == []
+        engine.revive()
+        expect(page.get_by_label("pattern")).to_be_checked()
+        expect(page.locator("#banner")).to_be_hidden()
+        begin(page)
 
 
 def test_everything_can_be_done_by_keyboard(served, visit) -> None:

@@ -17,6 +17,7 @@ import { Walk } from "./walk.js";
 import { WalkView } from "./walk_view.js";
 
 const FIGURES_MS = 250;
+const LOOK_AGAIN_MS = 1500;
 const UNNOTICED_MS = 600; // what is mended within this is not worth a word over the picture
 const KEY_ITEM = "worldloom api key"; // in sessionStorage: gone with the tab
 const CRISP_ITEM = "worldloom crisp";
@@ -29,20 +30,23 @@ let current = null; // the walk under way: choice, session, walk, input, recorde
 
 // -- what is served
 
+/** Show what is served; while nothing is, look again until something is. */
 async function loadWorlds() {
-  const again = { label: "Try again", onClick: loadWorlds };
   let answer;
   try {
     answer = await fetchWorlds(location.href);
   } catch (error) {
-    chooser.say(sentenceOf(error), again);
+    chooser.say(sentenceOf(error));
+    setTimeout(loadWorlds, LOOK_AGAIN_MS);
     return;
   }
   const [release] = answer.releases; // the one that most new walks get
   if (!release) {
-    chooser.say(sentenceOf({ code: "no_backend" }), again);
+    chooser.say(`${sentenceOf({ code: "no_backend" })} This page looks again by itself.`);
+    setTimeout(loadWorlds, LOOK_AGAIN_MS);
     return;
   }
+  if (release.release === served?.release && release.model_version === served.model_version) return;
   served = release;
   byId("served").textContent = servedWords(answer.is_fake, release);
   chooser.say("");
@@ -261,6 +265,7 @@ function leave() {
   document.title = "Worldloom";
   delete document.body.dataset.state;
   chooser.focus();
+  loadWorlds(); // another release may have come while we walked
 }
 
 // -- tools

@@ -63,16 +63,10 @@ export class Chooser {
     this.#showChosen();
   }
 
-  /** Say something that went wrong, with a way on; an empty sentence takes it back. */
-  say(sentence, { label = "", onClick = null } = {}) {
+  /** Say something that went wrong; an empty sentence takes it back. */
+  say(sentence) {
     this.#banner.hidden = !sentence;
-    this.#banner.textContent = sentence;
-    if (!onClick) return;
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = label;
-    button.addEventListener("click", onClick);
-    this.#banner.append(button);
+    if (this.#banner.textContent !== sentence) this.#banner.textContent = sentence;
   }
 
   focus() {
@@ -135,7 +129,7 @@ export class Chooser {
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     path.setAttribute("d", PLUS);
     icon.append(path);
-    card.querySelector(".picture").append(icon);
+    card.querySelector(".picture").append(this.#own?.canvas ?? icon);
     const file = document.createElement("input");
     file.type = "file";
     file.accept = "image/*";

@@ -18,6 +18,10 @@ _STEP_OF_TASK = {
     "encode_latents": "training",
     "train_transformer": "training",
     "distil_student": "distillation",
+    "train_actions": "training",
+    "train_memory": "training",
+    "distil_cold_start": "distillation",
+    "distil_multi_segment": "distillation",
     "distil_decoder": "distillation",
     "quantize": "quantization",
     "evaluate": "evaluation",
@@ -51,25 +55,34 @@ def _entries(*tasks: str) -> dict[str, str]:
     return {task: f"components.{_STEP_OF_TASK[task]}.{task}" for task in tasks}
 
 
-_ALL_TASKS = tuple(_STEP_OF_TASK)
+_TO_LATENTS = ("ingest", "train_vae", "encode_latents")
+_AT_ONCE = ("train_transformer", "distil_student")
+_IN_STAGES = ("train_actions", "train_memory", "distil_cold_start", "distil_multi_segment")
+_TO_RELEASE = ("distil_decoder", "quantize", "evaluate", "promote")
 
 PIPELINES: Mapping[str, PipelineDefinition] = {
     "world_model": PipelineDefinition(
         name="world_model",
         module="pipelines.world_model",
-        entries=_entries(*_ALL_TASKS),
+        entries=_entries(*_TO_LATENTS, *_AT_ONCE, *_TO_RELEASE),
+        arguments={"champion": ""},
+    ),
+    "staged": PipelineDefinition(
+        name="staged",
+        module="pipelines.staged",
+        entries=_entries(*_TO_LATENTS, *_IN_STAGES, *_TO_RELEASE),
         arguments={"champion": ""},
     ),
     "retraining": PipelineDefinition(
         name="retraining",
         module="pipelines.retraining",
-        entries=_entries(*_ALL_TASKS[1:]),
+        entries=_entries(*_TO_LATENTS[1:], *_AT_ONCE, *_TO_RELEASE),
         arguments={"clips": "", "champion": ""},
     ),
     "starter": PipelineDefinition(
         name="starter",
         module="pipelines.starter_weights",
-        entries=_entries(*_ALL_TASKS[:5]),
+        entries=_entries(*_TO_LATENTS, *_AT_ONCE),
         arguments={},
     ),
     "evaluation_only": PipelineDefinition(

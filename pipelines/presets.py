@@ -44,6 +44,33 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
             },
             "measured_segments": 1,
         },
+        "train_actions": {
+            "objective": {"batch_clips": 2},
+            "trainer": {"num_steps": 2},
+            "sample": {"num_segments": 1},
+        },
+        "train_memory": {
+            "objective": {"batch_clips": 2},
+            "trainer": {"num_steps": 2},
+            "sample": {"num_segments": 1},
+        },
+        "distil_cold_start": {
+            "distillation": {
+                "num_steps": 1,
+                "batch_clips": 2,
+                "critic_updates_per_student_update": 1,
+            },
+            "measured_segments": 1,
+        },
+        "distil_multi_segment": {
+            "distillation": {
+                "num_steps": 1,
+                "batch_clips": 2,
+                "max_segments": 2,
+                "critic_updates_per_student_update": 1,
+            },
+            "measured_segments": 1,
+        },
         "distil_decoder": {"trainer": {"num_steps": 4}},
         "quantize": {"num_worlds": 2, "parity": {"num_worlds": 2, "num_segments": 1}},
         "evaluate": {

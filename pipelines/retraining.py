@@ -6,7 +6,7 @@ The trigger on new clips starts it. It knows what `world_model` knows.
 from kfp import dsl
 
 from pipelines.definition import PIPELINES
-from pipelines.graph import Addition, train_and_judge
+from pipelines.graph import Addition, judge, train
 from pipelines.resources import Profile
 
 DEFINITION = PIPELINES["retraining"]
@@ -38,6 +38,7 @@ def build(profile: Profile) -> dsl.base_component.BaseComponent:
         champion: str = "",
     ) -> None:
         given = dict(locals())
-        train_and_judge(addition, given, clips=clips, champion=champion)
+        trained = train(addition, given, clips=clips)
+        judge(addition, given, trained=trained, clips=clips, champion=champion)
 
     return retraining

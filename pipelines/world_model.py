@@ -9,7 +9,7 @@ from kfp import dsl
 
 from components.ingestion.component import ingest
 from pipelines.definition import PIPELINES
-from pipelines.graph import Addition, train_and_judge
+from pipelines.graph import Addition, judge, train
 from pipelines.resources import Profile
 
 DEFINITION = PIPELINES["world_model"]
@@ -43,6 +43,7 @@ def build(profile: Profile) -> dsl.base_component.BaseComponent:
     ) -> None:
         given = dict(locals())
         clips = addition.task(ingest, "ingest", given).outputs["clips"]
-        train_and_judge(addition, given, clips=clips, champion=champion)
+        trained = train(addition, given, clips=clips)
+        judge(addition, given, trained=trained, clips=clips, champion=champion)
 
     return world_model

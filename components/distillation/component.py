@@ -50,3 +50,44 @@ def distil_decoder(
         parents={"vae": vae, "clips": clips},
         lineage={"decoder": decoder_artifact},
     )
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
+def distil_cold_start(
+    config: str,
+    code: str,
+    base: str,
+    latents: str,
+    student_artifact: dsl.Output[dsl.Artifact],
+) -> NamedTuple("Outputs", [("student", str)]):  # type: ignore[valid-type]
+    """Distil behind recorded pasts (stage C1)."""
+    from components.launch import launch
+
+    return launch(
+        "components.distillation.distil_cold_start",
+        config=config,
+        code=code,
+        parents={"base": base, "latents": latents},
+        lineage={"student": student_artifact},
+    )
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
+def distil_multi_segment(
+    config: str,
+    code: str,
+    base: str,
+    student: str,
+    latents: str,
+    student_artifact: dsl.Output[dsl.Artifact],
+) -> NamedTuple("Outputs", [("student", str)]):  # type: ignore[valid-type]
+    """Distil behind the student's own segments (stage C2)."""
+    from components.launch import launch
+
+    return launch(
+        "components.distillation.distil_multi_segment",
+        config=config,
+        code=code,
+        parents={"base": base, "student": student, "latents": latents},
+        lineage={"student": student_artifact},
+    )

@@ -68,3 +68,42 @@ def train_transformer(
         parents={"latents": latents},
         lineage={"base": base_artifact},
     )
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
+def train_actions(
+    config: str,
+    code: str,
+    latents: str,
+    base_artifact: dsl.Output[dsl.Artifact],
+) -> NamedTuple("Outputs", [("base", str)]):  # type: ignore[valid-type]
+    """Train a transformer that obeys (stage A)."""
+    from components.launch import launch
+
+    return launch(
+        "components.training.train_actions",
+        config=config,
+        code=code,
+        parents={"latents": latents},
+        lineage={"base": base_artifact},
+    )
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)  # type: ignore[untyped-decorator]
+def train_memory(
+    config: str,
+    code: str,
+    base: str,
+    latents: str,
+    base_artifact: dsl.Output[dsl.Artifact],
+) -> NamedTuple("Outputs", [("base", str)]):  # type: ignore[valid-type]
+    """Teach it memory and self-correction (stage B)."""
+    from components.launch import launch
+
+    return launch(
+        "components.training.train_memory",
+        config=config,
+        code=code,
+        parents={"base": base, "latents": latents},
+        lineage={"base": base_artifact},
+    )

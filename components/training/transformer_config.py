@@ -1,10 +1,11 @@
-"""Settings of the task `train_transformer`. It imports nothing that the task works with."""
+"""Settings of the tasks that train a transformer. It imports nothing that they work with."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from worldloom.config import Config
+from worldloom.legs.recipes import FLOW_RECIPES
 from worldloom.model.config import TransformerConfig
 from worldloom.rollout.config import SamplerConfig
 from worldloom.train.config import LearnerConfig, TrainerConfig
@@ -20,18 +21,9 @@ class SampleVideoConfig(Config):
     scale: int = Field(4, ge=1, description="size of a pixel in the video")
 
 
-class TrainTransformerStepConfig(Config):
-    """How the world model's transformer is trained, or its starter fine-tuned."""
+class FlowStageConfig(Config):
+    """What every task that trains a transformer by flow matching is told."""
 
-    starter: str = Field(
-        "",
-        pattern=r"^(sha256:[0-9a-f]{64})?$",
-        description="sha256 of the starter's weights, which WORLDLOOM_STARTER holds as "
-        "base/transformer.safetensors and which are fine-tuned; empty trains from nothing",
-    )
-    transformer: TransformerConfig = Field(
-        TransformerConfig(), description="shapes, when trained from nothing"
-    )
     objective: FlowObjectiveConfig = Field(
         FlowObjectiveConfig(), description="batches and what is hidden from the model"
     )
@@ -52,4 +44,38 @@ class TrainTransformerStepConfig(Config):
         ),
         description="steps, checkpoints and learning rate",
     )
+    num_workers: int = Field(
+        1, ge=1, description="processes, started by Ray Train where there are several"
+    )
     sample: SampleVideoConfig = Field(SampleVideoConfig(), description="the video that is tracked")
+
+
+class TrainTransformerStepConfig(FlowStageConfig):
+    """How the world model's transformer is trained, or its starter fine-tuned."""
+
+    starter: str = Field(
+        "",
+        pattern=r"^(sha256:[0-9a-f]{64})?$",
+        description="sha256 of the starter's weights, which WORLDLOOM_STARTER holds as "
+        "base/transformer.safetensors and which are fine-tuned; empty trains from nothing",
+    )
+    transformer: TransformerConfig = Field(
+        TransformerConfig(), description="shapes, when trained from nothing"
+    )
+
+
+class TrainActionsStepConfig(FlowStageConfig):
+    """Stage A: how a model learns to obey."""
+
+    transformer: TransformerConfig = Field(TransformerConfig(), description="shapes")
+    objective: FlowObjectiveConfig = Field(
+        FLOW_RECIPES["actions"].objective, description="batches; memory is hidden"
+    )
+
+
+class TrainMemoryStepConfig(FlowStageConfig):
+    """Stage B: how a model that obeys learns to remember and to correct itself."""
+
+    objective: FlowObjectiveConfig = Field(
+        FLOW_RECIPES["memory"].objective, description="batches and residuals"
+    )

@@ -15,9 +15,11 @@ from pipelines.presets import PRESETS
 DEFINITION = find_pipeline("world_model")
 
 
-def test_inputs_and_outputs_agree(tmp_path: Path) -> None:
-    ir = pipeline_ir(DEFINITION, tmp_path)
-    for task, entry in DEFINITION.entries.items():
+@pytest.mark.parametrize("name", ["world_model", "staged"])
+def test_inputs_and_outputs_agree(tmp_path: Path, name: str) -> None:
+    definition = find_pipeline(name)
+    ir = pipeline_ir(definition, tmp_path)
+    for task, entry in definition.entries.items():
         step = vars(importlib.import_module(entry))["STEP"]
         component = ir["components"][f"comp-{task.replace('_', '-')}"]  # type: ignore[index,call-overload]
         assert step.name == task

@@ -15,8 +15,8 @@ SETTINGS = [(preset, task) for preset, tasks in PRESETS.items() for task in task
 
 @pytest.mark.parametrize(("preset", "task"), SETTINGS)
 def test_a_presets_settings_are_accepted(preset: str, task: str) -> None:
-    pipeline = "starter" if preset == "starter" else "world_model"
-    module = importlib.import_module(PIPELINES[pipeline].entries[task])
+    entries = {name: entry for each in PIPELINES.values() for name, entry in each.entries.items()}
+    module = importlib.import_module(entries[task])
     parse_config(module.STEP.config, PRESETS[preset][task], where=task)
 
 

@@ -37,6 +37,14 @@ EDGES = {
     "promote": {"quantize", "evaluate"},
 }
 
+STAGES = {
+    "train-actions": {"encode-latents"},
+    "train-memory": {"train-actions", "encode-latents"},
+    "distil-cold-start": {"train-memory", "encode-latents"},
+    "distil-multi-segment": {"train-memory", "distil-cold-start", "encode-latents"},
+    "quantize": {"distil-multi-segment", "train-vae", "distil-decoder", "ingest"},
+}
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict, str]:
@@ -54,6 +62,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict, str]:
 def test_tasks_and_edges(cluster: tuple[dict, dict, str]) -> None:
     tasks = cluster[0]["root"]["dag"]["tasks"]
     assert {name: set(task.get("dependentTasks", [])) for name, task in tasks.items()} == EDGES
+
+
+def test_stages_are_tasks_of_their_own_one_after_another(tmp_path: Path) -> None:
+    ir = pipeline_ir(find_pipeline("staged"), tmp_path)
+    tasks = ir["root"]["dag"]["tasks"]  # type: ignore[index,call-overload]
+    at_once = ("train-transformer", "distil-student")
+    expected = {name: edges for name, edges in EDGES.items() if name not in at_once} | STAGES
+    assert {name: set(task.get("dependentTasks", [])) for name, task in tasks.items()} == expected
 
 
 def test_every_edge_is_a_digest_passed_as_a_string(cluster: tuple[dict, dict, str]) -> None:

@@ -111,8 +111,19 @@ class Device:
         generator = self._generator_for(session)
         with self._sessions.changed:
             self._give(session, generator)
-            if is_new and self._sessions.is_live(session) and session.resumption is None:
+        if not is_new:
+            return
+        if self._can_be_handed_over(session):  # a client that was told may count on it
+            self._durability.save(session, then=lambda: self._announce(session))
+        else:
+            self._announce(session)
+
+    def _announce(self, session: LiveSession) -> None:
+        with self._sessions.changed:
+            is_waiting = session.resumption is None and not session.is_announced
+            if self._sessions.is_live(session) and is_waiting:
                 self._post_ready(session, session.opened_at)
+                self._sessions.changed.notify_all()
 
     def _resume(self, session: LiveSession) -> None:
         with self._sessions.changed:
@@ -194,6 +205,7 @@ class Device:
         )
         image = None if is_resumed or session.image is None else session.image[None]
         session.image = None
+        session.is_announced = True
         self._outbox.post(
             Delivery(
                 session.sink,
@@ -263,10 +275,15 @@ class Device:
             live = self._sessions.live
             self._sessions.is_draining = self._drain.end_at() is not None
             dropped = self._sessions.parking.drop_excess(now)
+            if self._sessions.is_draining:
+                dropped += self._sessions.parking.drop_stored()
         for parked in dropped:
             log_event(logger, "parked_session_dropped", session_id=parked.session_id)
         for session in live:
             self._reap_one(session, now)
+            has_waited = now - session.opened_at > self._config.max_store_wait_seconds
+            if session.num_units and not session.is_announced and has_waited:
+                self._announce(session)
         self.close_retired()
 
     def _reap_one(self, session: LiveSession, now: float) -> None:

@@ -79,15 +79,14 @@ class Durability:
 
         Args:
             session: one that is known.
-            then: called on the keeper's thread once the store has answered, or at once where
-                there is nothing to store.
+            then: called once, on the keeper's thread when the store has answered, or at once
+                where there is nothing to store.
         """
         with self._sessions.changed:
             generator, state = session.generator, session.state
             num_units, start = session.num_units, self._start_of_part(session)
         if not num_units:  # it has not begun
-            if then is not None:
-                then()
+            _call(then)
             return
         if start == num_units:  # only what is beside the state has changed
             part = WorldState(start, start, {})
@@ -121,6 +120,7 @@ class Durability:
     ) -> None:
         with self._sessions.changed:
             if session not in self._sessions.known:  # what was stored of it is being deleted
+                _call(then)
                 return
             is_asked, session.needs_saving = session.needs_saving, False
             sinks, session.snapshot_sinks = session.snapshot_sinks, []
@@ -148,8 +148,7 @@ class Durability:
                     session.num_durable_units = max(session.num_durable_units, state.stop)
                 self._sessions.changed.notify_all()
             self._answer(sinks, part, failure)
-            if then is not None:
-                then()
+            _call(then)
 
         self._keeper.save(part, done, replaces_others=replaces_others)
 
@@ -163,3 +162,8 @@ class Durability:
             event = contract.ErrorEvent.of(SessionError(ErrorCode.INTERNAL, sentence), session_id)
         for sink in sinks:
             self._outbox.post(Delivery(sink, event, is_last=True))
+
+
+def _call(then: Callable[[], None] | None) -> None:
+    if then is not None:
+        then()

@@ -50,6 +50,12 @@ class EngineConfig(Config):
     durable_every_segments: int = Field(
         1, ge=1, description="segments after which a resumable session's state is stored again"
     )
+    max_store_wait_seconds: float = Field(
+        1.0,
+        ge=0,
+        description="how long a new resumable session waits at most, before its client is told "
+        "that it is ready, until the store has its start, seconds",
+    )
     store_retry_seconds: float = Field(
         1.0, gt=0, description="wait before a state that the store refused is sent again, seconds"
     )

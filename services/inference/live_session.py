@@ -57,7 +57,8 @@ class Assignment:
 class LiveSession:
     """One session, with a stream or parked.
 
-    It holds a generator, or what a generator begins with: its start image, or a state.
+    It holds a generator, or what a generator begins with: its start image, or a state. It is
+    announced once its client was told that it is ready; no frame is made before.
     """
 
     record: SessionRecord
@@ -83,6 +84,7 @@ class LiveSession:
     paused_at: float | None = None
     has_slot: bool = True
     is_busy: bool = False
+    is_announced: bool = False
     num_durable_units: int = 0
     is_saving: bool = False
     needs_saving: bool = False
@@ -104,6 +106,12 @@ class LiveSession:
         """The start image and the segments that the state holds; 0 before there is a state."""
         has_begun = self.generator is not None or self.state is not None
         return self.num_segments + 1 if has_begun else 0
+
+    @property
+    def is_stored(self) -> bool:
+        """Tell whether the store has all that there is of the session."""
+        is_under_way = self.is_saving or self.needs_saving
+        return not is_under_way and 0 < self.num_units <= self.num_durable_units
 
     @property
     def durable_frame_index(self) -> int:
@@ -155,7 +163,9 @@ class LiveSession:
             return False
         if self.generator is None or self.resumption is not None:
             return True
-        if self.is_paused or self.num_segments - self.num_acknowledged >= max_unacknowledged:
+        if not self.is_announced or self.is_paused:
+            return False
+        if self.num_segments - self.num_acknowledged >= max_unacknowledged:
             return False
         needed = 1 if self.is_finishing else self.frames_per_segment
         return self.num_queued >= needed

@@ -59,6 +59,13 @@ class Parking:
         """Let a session wait no longer."""
         del self._parked[session_id]
 
+    def drop_stored(self) -> list[LiveSession]:
+        """Forget the sessions that another process can go on with; return them."""
+        stored = [session for session in self if session.is_stored]
+        for session in stored:
+            self.take(session.session_id)
+        return stored
+
     def drop_excess(self, now: float) -> list[LiveSession]:
         """Forget the longest parked sessions that waited too long or are too many; return them."""
         dropped = []

@@ -44,7 +44,7 @@ def test_sessions_that_can_be_resumed_go_at_once_and_the_others_at_the_end(drain
     ask_to_drain(sign, 2.5)
     bench.run()
     assert resumable.last == contract.SessionEnd(session_id="a", reason="shutdown", num_frames=12)
-    assert bench.engine.num_sessions == 1
+    assert (bench.engine.num_sessions, bench.engine.num_parked) == (1, 0)
     refused = bench.open("c").last
     assert isinstance(refused, contract.ErrorEvent)
     assert refused.code is ErrorCode.SHUTTING_DOWN

@@ -351,3 +351,28 @@ def test_wish_to_finish_is_not_kept_without_the_actions_before_it(
     assert again.frames == {i: undisturbed[i] for i in range(25, 49)}
     assert again.last.reason == "finished"
     assert store.names("a") == []
+
+
+def test_client_is_told_that_it_can_play_once_its_session_can_be_resumed(make_bench, store) -> None:
+    bench = make_bench(store=store)
+    sink = bench.open("a", is_resumable=True)
+    bench.act("a", 0, 12)
+    while bench.engine.step():
+        pass
+    bench.engine._outbox.deliver_pending()
+    assert not sink.responses
+    bench.run()
+    assert [event.type for event in sink.events] == ["session_ready", "frames"]
+
+
+def test_slow_store_keeps_nobody_waiting_for_long(make_bench, store) -> None:
+    bench = make_bench(store=store, max_store_wait_seconds=1.0)
+    sink = bench.open("a", is_resumable=True)
+    for seconds in (0.0, 1.5):
+        assert not sink.responses
+        bench.clock.now = seconds
+        bench.engine.step()
+        bench.engine._outbox.deliver_pending()
+    assert isinstance(sink.last, contract.SessionReady)
+    bench.run()
+    assert len(sink.responses) == 1

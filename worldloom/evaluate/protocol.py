@@ -16,8 +16,6 @@ It does not know models, metrics or experiments.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -69,17 +67,9 @@ class CasesConfig(Config):
         return VizdoomConfig(height=self.height, width=self.width)
 
 
-def record_cases(config: CasesConfig, *, num_workers: int = 1) -> list[Clip]:
-    """Return the walks, in order; with several workers they are recorded by as many processes.
-
-    Raises:
-        DataError: when a map allows no walk of this kind.
-    """
-    indices = range(config.num_cases)
-    if num_workers == 1:
-        return [record_case(config, index) for index in indices]
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(record_case, [config] * config.num_cases, indices))
+def record_cases(config: CasesConfig) -> list[Clip]:
+    """Return the walks, in order; raises `DataError` when a map allows none of this kind."""
+    return [record_case(config, index) for index in range(config.num_cases)]
 
 
 def record_case(config: CasesConfig, index: int) -> Clip:

@@ -164,6 +164,26 @@ def measure(frames: Frames, truth: Truth, instruments: Instruments) -> tuple[Val
     return values, segments
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Everything that is kept of a walk."""
+
+    values: Values
+    segment_psnr_db: list[float]
+    features: FloatArray  # [N, E] of novel patches, made
+    real_features: FloatArray  # the same, recorded
+
+
+def measure_all(walked: tuple[Frames, Truth], instruments: Instruments) -> Measured:
+    """Return everything that is kept of a film and the recording of the same walk."""
+    frames, truth = walked
+    values, segments = measure(frames, truth, instruments)
+    made, real = (
+        novel_features(film, truth, instruments.config) for film in (frames, truth.case.frames)
+    )
+    return Measured(values, segments, made, real)
+
+
 def _revisited(
     frames: Frames, psnr: FloatArray, similarity: FloatArray, truth: Truth, config: MeasureConfig
 ) -> Values:

@@ -26,9 +26,12 @@ def run_experiment(setting: Setting) -> list[Cell]:
             " expected --checkpoint ARM=FOLDER"
         )
         raise ConfigError(message)
-    return [
-        cell
-        for world in setting.config.worlds
-        for plan in setting.plans()
-        for cell in WalkCells(setting, world, plan).cells()
-    ]
+    try:
+        return [
+            cell
+            for world in setting.config.worlds
+            for plan in setting.plans()
+            for cell in WalkCells(setting, world, plan).cells()
+        ]
+    finally:
+        setting.close()

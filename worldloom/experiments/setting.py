@@ -1,14 +1,17 @@
 """One experiment on one machine: what is asked, how much of it, where weights and results lie.
 
-It also keeps the network that reads actions, taught once for a world and a size. It does not know
-how cells are computed.
+It also keeps the network that reads actions, taught once for a world and a size, and the processes
+that measure walks side by side. It does not know how cells are computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import Field
@@ -32,6 +35,8 @@ from worldloom.experiments.figures import MeasureConfig
 from worldloom.experiments.networks import WeightFolders
 
 Tell = Callable[[str], None]
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
 class RunConfig(Config):
@@ -50,7 +55,7 @@ class RunConfig(Config):
     )
     batch_size: int = Field(16, ge=1, description="walks that advance together")
     seed: int = Field(0, ge=0, lt=40, description="seed of the cases and of their noise")
-    num_workers: int = Field(1, ge=1, description="processes that record walks")
+    num_workers: int = Field(1, ge=1, description="processes that record and measure walks")
     timed_segments: int = Field(6, ge=0, description="segments of one walk that are timed")
     measure: MeasureConfig = Field(MeasureConfig(), description="how films are measured")
     reader: InverseDynamicsTraining | None = Field(
@@ -68,6 +73,29 @@ class Setting:
     folder: Path
     device: torch.device
     tell: Tell = field(default=lambda _text: None)
+    _pool: ProcessPoolExecutor | None = field(default=None, init=False, repr=False)
+
+    def mapped(self, function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
+        """Return what a function that can be pickled makes of each item, in order.
+
+        With several workers, processes share the items.
+        """
+        if self.config.num_workers == 1:
+            return [function(item) for item in items]
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.config.num_workers,
+                mp_context=get_context("spawn"),
+                initializer=torch.set_num_threads,
+                initargs=(1,),
+            )
+        return list(self._pool.map(function, items))
+
+    def close(self) -> None:
+        """End the processes; they come again when they are needed."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
     def plans(self) -> list[WalkPlan]:
         """Return the kinds of walk that are wanted.

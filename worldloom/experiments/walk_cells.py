@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from worldloom.config import resolved
 from worldloom.data.schema import Clip
 from worldloom.evaluate.inverse_dynamics_training import InverseDynamicsTraining, record_lessons
 from worldloom.evaluate.latency import LatencySummary, summarise_seconds
-from worldloom.evaluate.protocol import CasesConfig, WorldName, record_cases
+from worldloom.evaluate.protocol import CasesConfig, WorldName, record_case
 from worldloom.evaluate.suite import seed_of, session_poses
 from worldloom.evaluate.video_quality import Frames, psnr_db
 from worldloom.experiments.arms import Arm, WalkPlan
@@ -35,8 +36,7 @@ from worldloom.experiments.cells import (
 from worldloom.experiments.figures import (
     Instruments,
     Truth,
-    measure,
-    novel_features,
+    measure_all,
     truth_of,
 )
 from worldloom.experiments.memory_plan import ContextPlan, Retrieval, plan_context
@@ -129,20 +129,22 @@ class WalkCells:
         cases, instruments = self._record(), self._instruments()
         made = self._walk(built.model, arm, cases)
         references = self._control_frames(seed_index, arm, made)
+        walked = list(zip(made, self._all_truths(instruments), strict=True))
+        measured = self._setting.mapped(partial(measure_all, instruments=instruments), walked)
+        first = slice(1, 1 + self.segment_frames)
         records = []
-        truths = self._all_truths(instruments)
-        for case, film, truth, reference in zip(cases, made, truths, references, strict=True):
-            values, segments = measure(film, truth, instruments)
-            values["reconstruction_psnr_db"] = reconstruction_psnr_db(built, case.frames)
-            first = slice(1, 1 + self.segment_frames)
-            values["parity_psnr_db"] = float(psnr_db(film[first], reference[first]).mean())
+        for case, film, reference, found in zip(cases, made, references, measured, strict=True):
+            beside = {
+                "reconstruction_psnr_db": reconstruction_psnr_db(built, case.frames),
+                "parity_psnr_db": float(psnr_db(film[first], reference[first]).mean()),
+            }
             records.append(
                 WalkRecord(
                     clip_id=case.clip_id,
                     world=case.world,
                     noise_seed=seed_of(config.seed, case.clip_id),
-                    values=values,
-                    segment_psnr_db=tuple(segments),
+                    values=found.values | beside,
+                    segment_psnr_db=tuple(found.segment_psnr_db),
                 )
             )
         cell = Cell(
@@ -159,9 +161,8 @@ class WalkCells:
             device=device_name(self._setting.device),
         )
         first_frames = np.stack([film[: 1 + self.segment_frames] for film in made])
-        pairs = list(zip(made, truths, strict=True))
-        features = [novel_features(film, truth, config.measure) for film, truth in pairs]
-        real = [novel_features(t.case.frames, t, config.measure) for t in truths]
+        features = [found.features for found in measured]
+        real = [found.real_features for found in measured]
         return cell, CellArrays(features, real, first_frames, made[:_KEPT_FILMS])
 
     def _walk(self, model: WorldModel, arm: Arm, cases: Sequence[Clip]) -> list[Frames]:
@@ -206,7 +207,8 @@ class WalkCells:
 
     def _record(self) -> list[Clip]:
         if self._recorded is None:
-            self._recorded = record_cases(self.cases, num_workers=self._setting.config.num_workers)
+            record = partial(record_case, self.cases)
+            self._recorded = self._setting.mapped(record, range(self.cases.num_cases))
         return self._recorded
 
     def _lessons(self) -> list[Frames]:
@@ -220,7 +222,8 @@ class WalkCells:
 
     def _all_truths(self, instruments: Instruments) -> list[Truth]:
         if self._truths is None:
-            self._truths = [truth_of(case, instruments) for case in self._record()]
+            judge = partial(truth_of, instruments=instruments)
+            self._truths = self._setting.mapped(judge, self._record())
         return self._truths
 
 

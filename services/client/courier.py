@@ -115,8 +115,8 @@ class Courier:
             else:
                 await self._take(received)
             self._bell.ring()
-            # Not reading is what slows the gateway down for this session, and for no other.
-            while self._ledger.is_full:
+            # Credits keep this from happening, so a gateway that ignores them is not read.
+            while not self._ledger.has_room:
                 await self._bell.wait()
 
     async def _take(self, message: ServerMessage) -> None:

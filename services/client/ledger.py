@@ -30,9 +30,10 @@ _MAX_NOTICES = 16
 class Ledger:
     """One session's books; the caller's side and the connection's side both write in them."""
 
-    def __init__(self, encoding: Encoding) -> None:
+    def __init__(self, encoding: Encoding, late_frames: protocol.LatePolicy = "keep") -> None:
         """Begin before anything was asked for."""
         self.encoding: Encoding = encoding
+        self._late_frames = late_frames
         self.life = SessionLife()
         self.log = ActionLog()
         self.ready: protocol.Ready | None = None
@@ -43,7 +44,8 @@ class Ledger:
         self.end: protocol.Ended | None = None
         self.last_frame_index = -1
         self.num_actions_received = 0
-        self.num_dropped = 0
+        self.num_dropped_there = 0
+        self.num_dropped_here = 0
         self.num_snapshots = 0
         self.snapshot_frame_index = -1
         self.last_pong = -1
@@ -73,12 +75,17 @@ class Ledger:
         return bool(self._frames)
 
     @property
-    def is_full(self) -> bool:
-        """Tell whether so many frames wait that none more should be read."""
+    def num_dropped(self) -> int:
+        """Frames that were left out for being late, by the gateway or here."""
+        return self.num_dropped_there + self.num_dropped_here
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether as many frames wait as credits allow, or fewer."""
         if self.ready is None:
-            return False
+            return True
         segments = self.ready.max_unacknowledged_segments + _SPARE_SEGMENTS
-        return len(self._frames) > segments * self.ready.frames_per_segment
+        return len(self._frames) <= segments * self.ready.frames_per_segment
 
     @property
     def owes_frames(self) -> bool:
@@ -153,6 +160,8 @@ class Ledger:
         if frame.frame_index > self.last_frame_index:
             self.last_frame_index = frame.frame_index
             self._frames.append(frame)
+        if self._late_frames == "drop" and not self.has_room:
+            self._drop_late()
 
     def give(self, message: protocol.ServerMessage) -> None:
         """Take in a message of the gateway.
@@ -193,10 +202,22 @@ class Ledger:
             self.failure = error
         self.life.move(_S.ENDED)
 
+    def _drop_late(self) -> None:
+        """Leave out all but the newest segment, so that a slow caller sees what is new.
+
+        The caller begins again at a frame that a decoder can begin with.
+        """
+        newest = self._frames[-1].segment_index
+        while self._frames and not (
+            self._frames[0].segment_index == newest and self._frames[0].is_key
+        ):
+            self._frames.popleft()
+            self.num_dropped_here += 1
+
     def _segment(self, message: protocol.Segment) -> None:
         last = message.first_frame_index + message.num_frames - 1
         self._segment_ends.append((message.segment_index, last))
-        self.num_dropped = max(self.num_dropped, message.num_dropped)
+        self.num_dropped_there = max(self.num_dropped_there, message.num_dropped)
         self.log.forget(message.durable_frame_index)
 
     def _ready(self, message: protocol.Ready) -> None:

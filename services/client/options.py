@@ -19,7 +19,8 @@ class SessionOptions:
         seed: seed of the session's noise.
         enable_memory: whether earlier frames of the same place are looked up.
         encoding: how frames are encoded.
-        late_frames: `keep`: a slow reader slows its own world; `drop`: late frames are left out.
+        late_frames: `keep`: a slow reader slows its own world; `drop`: late frames are left out,
+            so that a slow reader sees what is new.
         release: digest or version of a release; by the gateway's traffic share when absent.
         traceparent: W3C trace context that the session's traces become part of.
     """

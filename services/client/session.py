@@ -71,7 +71,7 @@ class Session:
         self._options = options
         self._timeouts = timeouts
         self._bell = Bell()
-        self._ledger = Ledger(options.encoding)
+        self._ledger = Ledger(options.encoding, options.late_frames)
         self._courier = Courier(url, self._ledger, self._bell, timeouts, on_news)
         self._task: asyncio.Task[None] | None = None
         self._num_pings = 0
@@ -99,7 +99,7 @@ class Session:
 
     @property
     def num_dropped(self) -> int:
-        """Frames that the gateway left out because they were late."""
+        """Frames that were left out because they were late, by the gateway or here."""
         return self._ledger.num_dropped
 
     @property

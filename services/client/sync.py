@@ -69,7 +69,7 @@ class SyncSession:
 
     @property
     def num_dropped(self) -> int:
-        """Frames that the gateway left out because they were late."""
+        """Frames that were left out because they were late, by the gateway or here."""
         return self._session.num_dropped
 
     @property

@@ -27,7 +27,7 @@ class TritonPythonModel(TritonModel):
     def open_release(self, folder, num_threads):
         return FakeRelease(seconds_per_segment=0.03)
 """
-CONFIG = DrillConfig(num_sessions=2, num_frames=360, num_cycles=60, num_replacements=2)
+CONFIG = DrillConfig(num_sessions=2, num_frames=240, num_cycles=60, num_replacements=2)
 
 
 def lay_out_fake(folder: Path, source: ReleaseSource, config: RepositoryConfig) -> Path:

@@ -38,10 +38,11 @@ class FakeSession:
     is_paused: bool = False
     is_finishing: bool = False
 
-    def has_work(self) -> bool:
+    def has_work(self, *, ignores_credits: bool = False) -> bool:
         waiting = len(self.actions) - self.num_frames
         enough = waiting >= (1 if self.is_finishing else FRAMES_PER_SEGMENT)
-        return enough and not self.is_paused and self.num_segments - self.acknowledged - 1 < CREDITS
+        has_credit = self.num_segments - self.acknowledged - 1 < CREDITS
+        return enough and not self.is_paused and (has_credit or ignores_credits)
 
 
 @dataclass
@@ -55,6 +56,7 @@ class FakeGateway:
         refuse_open: code with which every `open` is refused.
         refuse_resume: codes with which resumes are refused, one after the other.
         refuse: code with which messages of a type are refused, without ending the session.
+        ignores_credits: make frames without waiting for acknowledgements.
         lose_end: break the connection instead of saying `ended`.
         picture: makes a frame's data from its index and its action.
     """
@@ -65,6 +67,7 @@ class FakeGateway:
     refuse_open: ErrorCode | None = None
     refuse_resume: list[ErrorCode] = field(default_factory=list)
     refuse: dict[str, ErrorCode] = field(default_factory=dict)
+    ignores_credits: bool = False
     lose_end: bool = False
     picture: Callable[[int, list[float] | None], bytes] = frame_data
     most_at_once: int = 0
@@ -175,7 +178,7 @@ class FakeGateway:
         await _say(socket, ready)
 
     async def _produce(self, socket: ServerConnection, session: FakeSession, token: str) -> bool:
-        while session.has_work():
+        while session.has_work(ignores_credits=self.ignores_credits):
             first = session.num_frames + 1
             count = min(FRAMES_PER_SEGMENT, len(session.actions) - session.num_frames)
             await _say(socket, _segment(session.num_segments, first, count))

@@ -141,6 +141,25 @@ def test_a_caller_that_takes_no_frames_gets_no_more_made() -> None:
     assert run(FakeGateway(), use) == CREDITS * FRAMES_PER_SEGMENT
 
 
+def test_a_slow_caller_that_drops_sees_the_newest_and_holds_no_more() -> None:
+    gateway = FakeGateway(ignores_credits=True)
+
+    async def use(gateway: FakeGateway) -> tuple[list[int], int]:
+        options = SessionOptions(late_frames="drop")
+        async with connect(gateway.url, timeouts=QUICK, options=options) as session:
+            await session.act(*actions(400))
+            await session.finish()
+            await session.frame_arrived(400)
+            frames = [frame.frame_index async for frame in session.frames()]
+            return frames, session.num_dropped
+
+    frames, num_dropped = run(gateway, use)
+    most = (CREDITS + 1) * FRAMES_PER_SEGMENT
+    assert frames == list(range(401 - len(frames), 401))
+    assert FRAMES_PER_SEGMENT <= len(frames) <= most
+    assert num_dropped == 401 - len(frames)
+
+
 def test_receipts_tell_when_actions_are_queued_and_when_frames_obey() -> None:
     async def use(gateway: FakeGateway) -> tuple[int, int]:
         async with connect(gateway.url, timeouts=QUICK) as session:

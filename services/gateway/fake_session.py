@@ -36,6 +36,7 @@ class FakeEngineConfig(Config):
     frames_per_segment: int = Field(12, ge=1, description="frames made at once")
     frames_per_second: float = Field(30.0, gt=0, description="pace at which players see frames")
     segment_seconds: float = Field(0.02, ge=0, description="time that making a segment takes")
+    ready_seconds: float = Field(0.0, ge=0, description="time until a session is ready")
     frame_bytes: int = Field(0, ge=0, description="least size of a JPEG, filled up with comments")
     is_stamped: bool = Field(
         False,
@@ -133,7 +134,10 @@ class FakeSession:
         return self.state.is_paused
 
     def begin(self) -> None:
-        """Say that the session is ready and begin to make segments."""
+        """Begin to work: to say that the session is ready, then to make segments."""
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def _say_ready(self) -> None:
         is_resumed = self._last_frame_index is not None
         ready = contract.SessionReady(
             session_id=self.state.start.session_id,
@@ -156,7 +160,6 @@ class FakeSession:
         else:
             start_image = self.state.camera.jpeg(self.state.place)
             self.stream.post(Received(ready, self._opened_by, (start_image,), (0,), (-1,)))
-        self._task = asyncio.get_running_loop().create_task(self._work())
 
     def handle(self, message: BaseModel, tensors: Tensors) -> None:
         """Take in a message of an open session and answer it."""
@@ -243,6 +246,8 @@ class FakeSession:
         )
 
     async def _work(self) -> None:
+        await asyncio.sleep(self._config.ready_seconds)
+        self._say_ready()
         while True:
             while not self._has_work():
                 if self._is_finishing and not self._actions:

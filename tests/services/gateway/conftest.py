@@ -87,6 +87,7 @@ class Player:
     websocket: ClientConnection
     frames: dict[int, bytes] = field(default_factory=dict)
     ready: protocol.Ready | None = None
+    receipts: list[int] = field(default_factory=list)
 
     async def send(self, message: Any) -> None:
         if not isinstance(message, str | bytes | dict):
@@ -99,13 +100,18 @@ class Player:
             while True:
                 data = await self.websocket.recv()
                 if isinstance(data, str):
-                    return protocol.parse_server_message(data)
+                    return self.note(protocol.parse_server_message(data))
                 self.keep(data)
 
     def keep(self, data: bytes) -> None:
         header = protocol.FrameHeader.unpack(data)
         assert header.frame_index not in self.frames, "a frame was sent twice"
         self.frames[header.frame_index] = data[protocol.HEADER_BYTES :]
+
+    def note(self, message: Any) -> Any:
+        if isinstance(message, protocol.ActionsReceived):
+            self.receipts.append(message.action_index)
+        return message
 
     async def receive_a(self, kind: type[Any]) -> Any:
         """The next message of one type; others are passed over."""
@@ -134,7 +140,7 @@ class Player:
                 if isinstance(data, bytes):
                     self.keep(data)
                     continue
-                message = protocol.parse_server_message(data)
+                message = self.note(protocol.parse_server_message(data))
                 assert not isinstance(message, protocol.Error | protocol.Ended), message
                 if isinstance(message, protocol.Segment) and credit:
                     index = message.segment_index

@@ -144,6 +144,9 @@ async def test_a_second_session_on_a_stream_is_refused(proxied) -> None:
         stream.send(contract.SessionStart(session_id="more"))
         error, _ = await stream.receive_a(contract.ErrorEvent)
         assert error.code is ErrorCode.WRONG_STATE
+        stream.send(contract.SessionStop(session_id="another's"))
+        error, _ = await stream.receive_a(contract.ErrorEvent)
+        assert error.code is ErrorCode.UNKNOWN_SESSION
         stream.close()
 
 

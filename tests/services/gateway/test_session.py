@@ -131,6 +131,7 @@ async def test_a_lost_engine_is_made_up_for_without_the_client(gateway) -> None:
         running.engine.revive()
         await player.until_frame(12)
         assert player.frames == expected
+        assert player.receipts == [0, 6]
 
 
 async def test_an_engine_that_stays_away_leaves_the_session_to_be_resumed(gateway, config) -> None:
@@ -341,3 +342,30 @@ async def test_no_frame_is_repeated_however_often_the_engine_is_lost(
             running.engine.revive()
             await last.until_frame(16)
             assert last.frames == expected
+
+
+async def test_a_token_whose_resume_failed_for_now_is_still_good(gateway, config) -> None:
+    limits = config.limits.model_copy(update={"recover_seconds": 0.2})
+    async with gateway(config.model_copy(update={"limits": limits})) as running:
+        async with running.connect() as player:
+            first = await player.open()
+            await player.act(0, 4)
+            await player.until_frame(4)
+        running.engine.die()
+        async with running.connect() as early:
+            await early.send(protocol.Resume(resume_token=first.resume_token, last_frame_index=4))
+            assert (await early.receive()).code is ErrorCode.NO_BACKEND
+        running.engine.revive()
+        async with running.connect() as again:
+            assert (await again.resume(first.resume_token, 4)).next_action_index == 4
+
+
+async def test_a_session_that_nobody_waited_for_is_not_kept(gateway, engine_config) -> None:
+    slow = engine_config.model_copy(update={"ready_seconds": 100.0})
+    async with gateway(engine=slow) as running:
+        async with running.connect() as player:
+            await player.send(protocol.Open())
+            await running.until(lambda: running.engine.num_sessions == 1)
+        await running.until(lambda: len(running.parts.directory) == 0)
+        assert running.engine.num_sessions == 0
+        assert not running.engine._parked

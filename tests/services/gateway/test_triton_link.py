@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 from fake_triton import FakeTriton
@@ -53,6 +55,28 @@ async def test_nobody_there_is_told_at_once() -> None:
     await link.close()
     assert caught.value.code is ErrorCode.DISCONNECTED
     assert "127.0.0.1:1" in caught.value.message
+
+
+async def test_a_reader_that_is_cancelled_is_cancelled_and_a_stream_that_is_closed_is_broken(
+    triton,
+) -> None:
+    link = TritonLink(triton.address)
+    stream = await link.open(contract.SessionStart(session_id="s"))
+    assert isinstance((await stream.receive()).event, contract.SessionReady)
+    reading = asyncio.create_task(stream.receive())
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    other = await link.open(contract.SessionStart(session_id="t"))
+    assert isinstance((await other.receive()).event, contract.SessionReady)
+    reading = asyncio.create_task(other.receive())
+    await asyncio.sleep(0)
+    other.close()
+    with pytest.raises(SessionError) as caught:
+        await reading
+    assert caught.value.code is ErrorCode.DISCONNECTED
+    await link.close()
 
 
 @pytest.fixture

@@ -62,6 +62,24 @@ def parse_config(cls: type[ConfigT], values: Mapping[str, object], *, where: str
         raise ConfigError(message) from error
 
 
+def over_defaults(cls: type[BaseModel], values: object) -> object:
+    """Return values laid over a class's defaults: a part that is given in part keeps the rest.
+
+    For a `model_validator(mode="before")` of classes whose defaults are recipes. Values that are
+    no mapping come back as they are, for pydantic to refuse.
+    """
+    if not isinstance(values, Mapping):
+        return values
+    laid = dict(values)
+    for name, value in values.items():
+        field = cls.model_fields.get(str(name))
+        if field is not None and isinstance(value, Mapping):
+            default = field.get_default(call_default_factory=True)
+            if isinstance(default, Config):
+                laid[name] = _merged(resolved(default), value)
+    return laid
+
+
 def load_config(cls: type[ConfigT], text: str, *, where: str = "") -> ConfigT:
     """Parse JSON text into a config; raises `ConfigError` like `parse_config`."""
     try:
@@ -97,6 +115,15 @@ def apply_overrides(config: ConfigT, overrides: Iterable[str]) -> ConfigT:
             node = child
         node[leaf] = _json_or_text(text)
     return parse_config(type(config), values)
+
+
+def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    result = dict(below)
+    for name, value in above.items():
+        old = result.get(name)
+        merges = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[name] = _merged(old, value) if merges else value  # type: ignore[arg-type]
+    return result
 
 
 def _json_or_text(text: str) -> JsonValue:

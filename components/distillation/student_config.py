@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from worldloom.config import Config
+from worldloom.config import Config, over_defaults
 from worldloom.distill.config import DistillationConfig
 from worldloom.legs.recipes import DISTILLATION_RECIPES
 
@@ -27,6 +27,12 @@ class DistilColdStartStepConfig(DistilStageConfig):
         DISTILLATION_RECIPES["cold_start"], description="updates and learning rates"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_the_recipe(cls, values: object) -> object:
+        """Let a part that is given in part keep the rest of the stage's recipe."""
+        return over_defaults(cls, values)
+
 
 class DistilMultiSegmentStepConfig(DistilStageConfig):
     """Stage C2: up to six segments of the student's own."""
@@ -34,6 +40,12 @@ class DistilMultiSegmentStepConfig(DistilStageConfig):
     distillation: DistillationConfig = Field(
         DISTILLATION_RECIPES["multi_segment"], description="updates, rollouts and learning rates"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_the_recipe(cls, values: object) -> object:
+        """Let a part that is given in part keep the rest of the stage's recipe."""
+        return over_defaults(cls, values)
 
 
 class DistilStudentStepConfig(DistilStageConfig):

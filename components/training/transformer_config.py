@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from worldloom.config import Config
+from worldloom.config import Config, over_defaults
 from worldloom.legs.recipes import FLOW_RECIPES
 from worldloom.model.config import TransformerConfig
 from worldloom.rollout.config import SamplerConfig
@@ -72,6 +72,12 @@ class TrainActionsStepConfig(FlowStageConfig):
         FLOW_RECIPES["actions"].objective, description="batches; memory is hidden"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_the_recipe(cls, values: object) -> object:
+        """Let a part that is given in part keep the rest of the stage's recipe."""
+        return over_defaults(cls, values)
+
 
 class TrainMemoryStepConfig(FlowStageConfig):
     """Stage B: how a model that obeys learns to remember and to correct itself."""
@@ -79,3 +85,9 @@ class TrainMemoryStepConfig(FlowStageConfig):
     objective: FlowObjectiveConfig = Field(
         FLOW_RECIPES["memory"].objective, description="batches and residuals"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_the_recipe(cls, values: object) -> object:
+        """Let a part that is given in part keep the rest of the stage's recipe."""
+        return over_defaults(cls, values)

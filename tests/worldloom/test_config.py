@@ -11,6 +11,7 @@ from worldloom.config import (
     canonical_json,
     digest_of,
     load_config,
+    over_defaults,
     parse_config,
     resolved,
 )
@@ -167,3 +168,28 @@ def test_a_rule_over_several_settings_is_told_without_all_of_them():
     with pytest.raises(ConfigError) as caught:
         parse_config(Ordered, {"low": 3, "high": 2})
     assert str(caught.value) == "Ordered: low 3 is above high 2, expected them in order"
+
+
+class Inner(Config):
+    width: int = Field(1, description="width")
+    height: int = Field(1, description="height")
+
+
+class Recipe(Config):
+    inner: Inner = Field(Inner(width=7, height=9), description="a recipe of its own")
+    other: int = Field(3, description="something else")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over(cls, values: object) -> object:
+        return over_defaults(cls, values)
+
+
+def test_a_part_given_in_part_keeps_the_rest_of_its_default() -> None:
+    assert parse_config(Recipe, {"inner": {"height": 2}}).inner == Inner(width=7, height=2)
+    assert parse_config(Recipe, {"other": 5}).inner == Inner(width=7, height=9)
+    assert parse_config(Recipe, {"inner": Inner()}).inner == Inner()
+    with pytest.raises(ConfigError, match=r"inner\.depth: no such setting"):
+        parse_config(Recipe, {"inner": {"depth": 2}})
+    with pytest.raises(ConfigError, match="inner"):
+        parse_config(Recipe, {"inner": 5})

@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 _OBJECTIVE = "objective."
 _MOST_NAMES = 64
+_LOG_SECONDS = 10.0
 # Settings that say how long, how often or how fast, and not what is learnt.
 _MAY_CHANGE = (
     *(f"trainer.{name}" for name in ("num_steps", "checkpoint_every_steps", "deterministic")),
@@ -144,6 +145,7 @@ class _Run:
         self.result = TrainingResult(Learner(objective.module, config.learner))
         self.rank = rank()
         self.saved_step = -1
+        self.logged = float("-inf")
         self.is_stopped = self.is_enough = False
         flops, samples = 0.0, 1
         if isinstance(objective, Described):
@@ -308,7 +310,9 @@ class _Run:
         told = {name: value for name, value in values.items() if name != "step"}
         told |= self.result.speed
         self.tracker.log_metrics(prefixed(told, "train"), step)
-        if every > 1:
+        now = time.monotonic()
+        if now - self.logged >= _LOG_SECONDS or step + 1 == self.config.num_steps:
+            self.logged = now
             log_event(logger, "trained", step=step + 1, of=self.config.num_steps, values=told)
         if self.report is not None:
             self.report(step + 1, self.config.num_steps, {"step": float(step), **told})

@@ -82,6 +82,14 @@ def context(
     return StepContext(config, parents, store, scratch, NullTracker())
 
 
+def test_a_stage_that_is_given_in_part_keeps_the_rest_of_its_recipe() -> None:
+    multi = DistilMultiSegmentStepConfig.model_validate({"distillation": {"batch_clips": 2}})
+    assert multi.distillation.max_segments == 6
+    assert multi.distillation.rollouts == "persistent"
+    cold = DistilColdStartStepConfig.model_validate({"distillation": {"student": {}}})
+    assert cold.distillation.student.betas == (0.0, 0.99)
+
+
 def test_the_second_stage_goes_on_from_student_and_critic_of_the_first(
     tmp_path: Path, store: ArtifactStore, parents: dict[str, str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from services import contract
 from services.client.grpc import SessionOptions, describe
+from services.client.grpc.stream import EventStream
 from services.contract import SessionError
 from services.processes import LOOPBACK, ManagedProcess, free_port
 from services.recording import play_walk, walk_frames
@@ -96,3 +99,40 @@ def test_streamed_frames_are_those_of_the_library(release: Path, served: str) ->
     assert difference.max() < 12  # what JPEG costs on noise; another frame differs by more
     others = np.abs(streamed[1:].astype(int) - expected[:-1]).mean(axis=(1, 2, 3))
     assert np.median(others) > 2 * np.median(difference)
+
+
+def played(stream: EventStream, session_id: str, actions: Actions, start: int) -> dict[int, bytes]:
+    """Send a session's actions from one on; return the frames that come for them."""
+    tensors = {"keyboard": actions.keyboard[start:], "mouse": actions.mouse[start:]}
+    stream.send(contract.ActionsMessage(session_id=session_id, action_index=start), tensors)
+    frames: dict[int, bytes] = {}
+    while max(frames, default=0) < len(actions):
+        received = stream.receive()
+        frames.update(zip(received.frame_index, received.frames, strict=True))
+        if isinstance(received.event, contract.FramesEvent):
+            segment_index = received.event.segment_index
+            stream.send(contract.FramesReceived(session_id=session_id, segment_index=segment_index))
+    return frames
+
+
+@pytest.mark.timeout(200)
+def test_session_whose_stream_broke_goes_on_with_the_same_bytes(served: str) -> None:
+    actions = Actions.still(48)
+    actions.keyboard[:, 0] = 1
+    actions.mouse[12:, 1] = 0.2
+    walked = play_walk(served, actions, SessionOptions(seed=5)).frames
+    session_id = uuid.uuid4().hex
+    first, second = EventStream(served, 30.0), EventStream(served, 30.0)
+    first.send(contract.SessionStart(session_id=session_id, seed=5, is_resumable=True))
+    frames = played(first, session_id, actions[:36], 0)
+    first.close(cancel=True)
+    # As if only half of the second segment had arrived.
+    second.send(contract.SessionResume(session_id=session_id, last_frame_index=18))
+    ready = second.receive().event
+    assert isinstance(ready, contract.SessionReady)
+    assert (ready.next_action_index, ready.next_segment_index) == (36, 1)
+    again = played(second, session_id, actions, 36)
+    second.close(cancel=True)
+    expected = {frame.frame_index: frame.jpeg for frame in walked}
+    assert again == {index: expected[index] for index in range(19, 49)}
+    assert frames == {index: expected.get(index, frames[0]) for index in range(37)}

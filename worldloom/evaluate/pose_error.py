@@ -6,9 +6,9 @@ and then around the best one with half the steps, again and again. Pictures are 
 blurred, by the correlation of each colour with its mean taken out, so neither brightness nor
 sharpness moves the answer. What is left between the pose found and the pose asked for is the
 error: degrees of yaw and metres on the floor plan; between two frames it is degrees a frame of
-turn. A frame that fits nowhere (the model shows another place, or mush) is not located, and the
-share of located frames stands beside every error. The same search on the recording gives the
-floor. Pitch is taken as asked. It does not know who made the frames.
+turn. A frame that fits nowhere (the model shows another place, or mush), or best on the grid's
+edge, is not located, and the share of located frames stands beside every error. The same search on
+the recording gives the floor. Pitch is taken as asked. It does not know who made the frames.
 
 Letters: F frames, N candidates.
 """
@@ -64,7 +64,7 @@ class FoundPose(Config):
     ahead_metres: float = Field(description="stepped ahead, metres")
     right_metres: float = Field(description="stepped to the right, metres")
     correlation: float = Field(description="of the best rendering with the frame")
-    is_located: bool = Field(description="whether it fits well enough to be believed")
+    is_located: bool = Field(description="whether it fits well, and not on the edge of the grid")
 
     @property
     def metres(self) -> float:
@@ -115,8 +115,14 @@ class PoseSearch:
             ahead_metres=ahead,
             right_metres=right,
             correlation=correlation,
-            is_located=correlation >= self.config.least_correlation,
+            is_located=correlation >= self.config.least_correlation
+            and self._is_inside(np.degrees(turn), ahead, right),
         )
+
+    def _is_inside(self, degrees: float, ahead: float, right: float) -> bool:
+        """Tell whether a pose lies within the grid; on its edge a farther one may fit better."""
+        most = self.config.max_metres
+        return abs(degrees) < self.config.max_degrees and max(abs(ahead), abs(right)) < most
 
     def _best(
         self, glass: _Glass, offsets: Offsets, frame: Frames, asked: Pose

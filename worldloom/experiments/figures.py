@@ -51,6 +51,9 @@ from worldloom.evaluate.view_masks import (
 
 Values = dict[str, float | None]
 
+# Part of every cell's key: raise it when a figure's meaning changes, so that cells are made anew.
+MEASURES_VERSION = 2
+
 _DRIFT_SEGMENTS = (2, 12)
 # A revisit within ten seconds at 16 frames a second, and those of the last lap.
 _EARLY_FRAMES = 160

@@ -34,6 +34,7 @@ from worldloom.experiments.cells import (
     write_cell,
 )
 from worldloom.experiments.figures import (
+    MEASURES_VERSION,
     Instruments,
     Truth,
     measure_all,
@@ -112,6 +113,7 @@ class WalkCells:
         )
         student = folders.starters[min(seed_index, len(folders.starters) - 1)] / "student"
         return cell_key(
+            MEASURES_VERSION,
             resolved(arm),
             resolved(self.cases),
             measured,

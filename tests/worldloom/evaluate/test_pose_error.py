@@ -53,6 +53,12 @@ def test_another_place_is_not_located(search, pose):
     assert not search.find(noise, pose).is_located
 
 
+def test_a_place_beyond_the_grid_is_not_located(search, pose, clips):
+    world = world_from_seed(int(clips[1].world))
+    frame = render(world, moved(pose, np.array([np.radians(14.0), 0.0, 0.0])), CONFIG)
+    assert not search.find(frame, pose).is_located
+
+
 def found_at(yaw, *, is_located=True):
     return FoundPose(
         yaw_degrees=yaw, ahead_metres=0.3, right_metres=0.4, correlation=0.9, is_located=is_located

@@ -307,7 +307,8 @@ function saveActions() {
   const file = new Blob([session.actionFile()], { type: "application/json" });
   const name = fileName(choice, "json");
   download(file, name);
-  view.toast(`Replay it: worldloom play --actions ${name} --seed ${choice.seed}`);
+  const world = choice.world ? ` --world ${choice.world}` : "";
+  view.toast(`Replay it: worldloom play --actions ${name}${world} --seed ${choice.seed}`);
 }
 
 async function share() {

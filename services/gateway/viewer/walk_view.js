@@ -9,6 +9,7 @@ import { STATE_NAMES } from "./sentences.js";
 
 const DOT_OF_STATE = { active: "good", dropped: "bad", resuming: "warn", queued: "warn" };
 const NOT_YET = new Set(["new", "queued", "opening"]);
+const GLOW_FRAMES = 4; // the light around the picture is large to draw, and slow to the eye
 const TOAST_SECONDS = 4;
 
 const byId = (id) => document.getElementById(id);
@@ -48,6 +49,7 @@ export class WalkView {
       Object.assign(this.screen, { width, height });
     }
     this.#context.drawImage(picture, 0, 0);
+    if (frameIndex % GLOW_FRAMES) return;
     const { width: glowWidth, height: glowHeight } = this.#glow.canvas;
     this.#glow.drawImage(picture, 0, 0, glowWidth, glowHeight);
   }

@@ -6,6 +6,7 @@ bytes. It does not know streams.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ def _image_of(request: service_pb2.ModelInferRequest) -> NDArray[np.uint8] | Non
             shape = tuple(tensor.shape)
             contract.require_shape(contract.IMAGE, shape, {2: 3}, rank=3)
             raw = _raw(request, index)
-            if len(raw) != np.prod(shape):
+            if len(raw) != math.prod(shape):
                 sentence = f"{contract.IMAGE} has {len(raw)} bytes for shape {list(shape)}"
                 raise SessionError(ErrorCode.BAD_TENSOR, sentence)
             return np.frombuffer(raw, np.uint8).reshape(shape)

@@ -8,11 +8,13 @@ It does not know the contract's messages.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from services import contract
@@ -90,7 +92,16 @@ class GrpcProxy:
         if self._drain.is_begun:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the gateway is draining")
         token = bearer_token(dict(context.invocation_metadata()).get("authorization"))
-        await GrpcSession(self._parts, self._open_call, context, token).run(requests)
+        session = GrpcSession(self._parts, self._open_call, context, token)
+        try:
+            await session.run(requests)
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            request_id = uuid.uuid4().hex[:12]
+            logger.exception("stream_failed %s, request %s", session.session_id, request_id)
+            sentence = f"the gateway has a fault; its log has it as request {request_id}"
+            await context.abort(grpc.StatusCode.INTERNAL, sentence)
 
     def _open_call(self, address: str) -> Call:
         return self._channel(address).stream_stream(_STREAM)()
@@ -106,8 +117,11 @@ class GrpcProxy:
         answer = service_pb2.ServerMetadataResponse(name=SERVER_NAME, version=SERVER_VERSION)
         return bytes(answer.SerializeToString())
 
-    async def _model_ready(self, request: bytes, _context: Context) -> bytes:
-        name = service_pb2.ModelReadyRequest.FromString(request).name
+    async def _model_ready(self, request: bytes, context: Context) -> bytes:
+        try:
+            name = service_pb2.ModelReadyRequest.FromString(request).name
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no ModelReadyRequest")
         is_ready = readiness_of(self._parts, self._drain).is_ready
         answer = service_pb2.ModelReadyResponse(ready=is_ready and name == contract.MODEL_NAME)
         return bytes(answer.SerializeToString())

@@ -5,8 +5,9 @@
  * them all and none knows it; what can be tested without a page is in them.
  */
 
+import { getToken } from "./api_key.js";
 import { Chooser } from "./chooser.js";
-import { Session, SessionError, fetchToken, fetchWorlds } from "./client.js";
+import { Session, fetchWorlds } from "./client.js";
 import { Controls } from "./controls.js";
 import { chooseEncoding } from "./decoder.js";
 import { Input } from "./input.js";
@@ -19,7 +20,6 @@ import { WalkView } from "./walk_view.js";
 const FIGURES_MS = 250;
 const LOOK_AGAIN_MS = 1500;
 const UNNOTICED_MS = 600; // what is mended within this is not worth a word over the picture
-const KEY_ITEM = "worldloom api key"; // in sessionStorage: gone with the tab
 const CRISP_ITEM = "worldloom crisp";
 
 const byId = (id) => document.getElementById(id);
@@ -61,33 +61,6 @@ function servedWords(isFake, { model_version: version, width, height }) {
 function sentenceOf(error) {
   const [title, words] = CODE_SENTENCES[error.code] ?? CODE_SENTENCES.disconnected;
   return `${title}. ${words}`;
-}
-
-async function getToken() {
-  for (;;) {
-    const key = sessionStorage.getItem(KEY_ITEM);
-    try {
-      return await fetchToken(location.href, key);
-    } catch (error) {
-      if (error.code !== "bad_key") throw error;
-      if (!(await askForKey(key !== null))) throw error;
-    }
-  }
-}
-
-async function askForKey(wasRefused) {
-  const dialog = byId("ask-key");
-  byId("ask-key-words").textContent = wasRefused
-    ? "That key was not right. Another one?"
-    : "It is kept until this tab is closed.";
-  byId("api-key").value = "";
-  dialog.returnValue = "";
-  dialog.showModal();
-  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
-  const key = byId("api-key").value.trim();
-  if (dialog.returnValue !== "go" || !key) return false;
-  sessionStorage.setItem(KEY_ITEM, key);
-  return true;
 }
 
 // -- a walk

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,8 +147,7 @@ class ClipFolder:
     @property
     def num_done(self) -> int:
         """How many clips were looked at, and found dropped by filters."""
-        dropped = self.folder.glob(f"{self.split}-*{_DROPPED_SUFFIX}")
-        return len(self._seen) + sum(1 for _ in dropped)
+        return len(self._seen) + len(self._names(_DROPPED_SUFFIX))
 
     def poll(self, limit: int) -> list[StoredClip]:
         """Return at most `limit` clips that were not returned before.
@@ -156,16 +156,16 @@ class ClipFolder:
             DataError: when more than a hundredth of the clips so far cannot be read.
         """
         clips: list[StoredClip] = []
-        for path in sorted(self.folder.glob(f"{self.split}-*{_SUFFIX}")):
-            if path.name in self._seen:
+        for name in self._names(_SUFFIX):
+            if name in self._seen:
                 continue
             if len(clips) == limit:
                 break
-            self._seen.add(path.name)
+            self._seen.add(name)
             try:
-                clips.append(read_clip(path))
+                clips.append(read_clip(self.folder / name))
             except DataError as error:
-                self._count_damage(path.name, error)
+                self._count_damage(name, error)
         self.num_read += len(clips)
         share = len(self.damaged) / max(len(self._seen), 1)
         if len(self.damaged) > 1 and share > MOST_DAMAGED_SHARE:
@@ -175,6 +175,11 @@ class ClipFolder:
             )
             raise DataError(message)
         return clips
+
+    def _names(self, suffix: str) -> list[str]:
+        """Return the names of the split's files in order; it is asked between training steps."""
+        names = os.listdir(self.folder)  # noqa: PTH208 - a path object a file would cost time
+        return sorted(n for n in names if n.startswith(f"{self.split}-") and n.endswith(suffix))
 
     def _count_damage(self, name: str, error: DataError) -> None:
         self.damaged.append(name)

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _PING_SECONDS = 20.0
+_SEND_BUFFER_BYTES = 256 * 1024  # more than 2 MB/s over 100 ms; the kernel takes it twice
 
 
 class GatewayServer(uvicorn.Server):
@@ -94,6 +95,8 @@ def listen(config: GatewayConfig) -> socket.socket:
     give_up_ms = int(config.limits.stuck_seconds * 1000)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, give_up_ms)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # What the kernel holds for a slow player can no longer be dropped, and delays its pings.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     try:
         listening.bind((config.host, config.port))
     except OSError as error:

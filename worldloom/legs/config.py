@@ -14,7 +14,7 @@ class FeedConfig(Config):
     """Clips that other processes render while the leg trains."""
 
     num_workers: int = Field(
-        0, ge=0, description="rendering processes; 0: one a core, but one core for the training"
+        0, ge=0, description="rendering processes; 0: one a core, but two cores for the training"
     )
     num_frames: int = Field(97, ge=5, description="frames of a clip, 4n+1")
     procedural_clips: int = Field(1200, ge=0, description="training clips of the procedural world")

@@ -45,7 +45,7 @@ class Feed:
             for is_held_out in (True, False)
         ]
         cores = len(os.sched_getaffinity(0))
-        self.num_workers = config.num_workers or max(1, cores - 1)
+        self.num_workers = config.num_workers or max(1, cores - 2)
         spawn = multiprocessing.get_context("spawn")
         self._is_over = spawn.Event()
         texts = (shape.model_dump_json(), retrieval.model_dump_json())

@@ -28,10 +28,9 @@ def finish_report(report: BenchReport, folder: Path, name: str, output: Output) 
         emit_fields(resolved(report), output)
     else:
         columns = ("name", "unit", "num_samples", "num_warmup", "median", "p95", "mean")
-        emit_rows(
-            [{key: _short(getattr(row, key)) for key in columns} for row in report.measurements],
-            output,
-        )
+        rows = [{key: _short(getattr(row, key)) for key in columns} for row in report.measurements]
+        if rows:
+            emit_rows(rows, output)
         for bar in report.bars:
             say(f"{'met' if bar.is_met else 'MISSED'}: {bar.sentence}", output)
     say(f"written: {', '.join(map(str, paths))}", output)

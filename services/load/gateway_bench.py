@@ -50,6 +50,32 @@ def measure_gateway(config: GatewayBenchConfig, command: str, report: Report) ->
         ServingError: when the gateway does not start, or no session was played.
     """
     machine = this_machine(open_device("cpu"))
+    played, memory = _play(config, report)
+    failures = [each.failure for each in played if each.failure]
+    added_ms = [1e3 * seconds for seconds in joined([each.added_seconds for each in played])]
+    if not added_ms:
+        message = f"no frame arrived, the first failure: {failures[0] if failures else 'none'}"
+        raise ServingError(message)
+    acted = joined([each.action_to_frame_seconds for each in played])
+    seen = joined([each.interval_seconds for each in played])
+    opened = [each.opened_seconds for each in played if not each.failure]
+    return BenchReport(
+        title="What the gateway adds",
+        command=command,
+        notes=_notes(config),
+        machine=machine,
+        measurements=(
+            measured("added to a frame", "ms", added_ms),
+            measured("session asked for to start image", "ms", [1e3 * s for s in opened]),
+            measured("action to first frame that obeys", "ms", [1e3 * s for s in acted]),
+            measured("between frames as seen", "ms", [1e3 * s for s in seen]),
+        ),
+        bars=_bars(added_ms, memory, played, failures),
+    )
+
+
+def _play(config: GatewayBenchConfig, report: Report) -> tuple[list[Played], MemoryWatch]:
+    """Play on a gateway of its own; return what was seen, and how its memory went."""
     settings = GatewayConfig(port=free_port(), auth="none", drain_seconds=0.0)
     fake = [
         f"frame_bytes={config.frame_bytes}",
@@ -76,33 +102,7 @@ def measure_gateway(config: GatewayBenchConfig, command: str, report: Report) ->
             elapsed = time.monotonic() - started
             report(int(elapsed), int(config.seconds + config.arrival_seconds))
 
-        played = everybody.wait(look)
-    failures = [each.failure for each in played if each.failure]
-    added_ms = [1e3 * seconds for seconds in joined([each.added_seconds for each in played])]
-    if not added_ms:
-        message = f"no frame arrived, the first failure: {failures[0] if failures else 'none'}"
-        raise ServingError(message)
-    return BenchReport(
-        title="What the gateway adds",
-        command=command,
-        notes=_notes(config),
-        machine=machine,
-        measurements=(
-            measured("added to a frame", "ms", added_ms),
-            measured("session asked for to start image", "ms", _ms(played, "opened_seconds")),
-            measured(
-                "action to first frame that obeys",
-                "ms",
-                [1e3 * s for s in joined([each.action_to_frame_seconds for each in played])],
-            ),
-            measured(
-                "between frames as seen",
-                "ms",
-                [1e3 * s for s in joined([each.interval_seconds for each in played])],
-            ),
-        ),
-        bars=_bars(added_ms, memory, played, failures),
-    )
+        return everybody.wait(look), memory
 
 
 def _bars(
@@ -143,7 +143,3 @@ def _notes(config: GatewayBenchConfig) -> tuple[str, ...]:
         "Players are one process, the gateway with its engine another, on the same cores.",
         "Memory: the line through the gateway's resident memory, its first fifth left out.",
     )
-
-
-def _ms(played: Sequence[Played], name: str) -> list[float]:
-    return [1e3 * getattr(each, name) for each in played if not each.failure]

@@ -64,7 +64,6 @@ def churn(stage: Stage) -> tuple[Bar, ...]:
     asyncio.run(_churn(stage, range(warm, total), look))
     num_slots = _slots_in_use(stage)
     after = {name: holdings_of(process) for name, process in processes.items()}
-    growth = {name: growth_of(moments, sizes) for name, sizes in memory.items()}
     return (
         Bar(name="churn: sessions opened", value=total, limit=total, sense="at least"),
         Bar(name="churn: slots in use at the end", value=num_slots, limit=0, sense="at most"),
@@ -76,16 +75,7 @@ def churn(stage: Stage) -> tuple[Bar, ...]:
             unit="B",
         ),
         *(bar for name in processes for bar in _bars(name, before[name], after[name])),
-        *(
-            Bar(
-                name=f"churn: growth of the {name}'s memory after the warm-up",
-                value=100 * growth[name],
-                limit=_MOST_GROWTH_PERCENT,
-                sense="at most",
-                unit="%",
-            )
-            for name in processes
-        ),
+        *(_growth_bar(name, growth_of(moments, memory[name])) for name in processes),
     )
 
 
@@ -168,6 +158,16 @@ def _bars(name: str, before: Holdings, after: Holdings) -> tuple[Bar, Bar]:
             limit=_SPARE_HANDLES,
             sense="at most",
         ),
+    )
+
+
+def _growth_bar(name: str, growth: float) -> Bar:
+    return Bar(
+        name=f"churn: growth of the {name}'s memory after the warm-up",
+        value=100 * growth,
+        limit=_MOST_GROWTH_PERCENT,
+        sense="at most",
+        unit="%",
     )
 
 

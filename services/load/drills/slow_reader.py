@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,7 +30,7 @@ from services.gateway.settings import GatewayConfig, SessionLimits
 from services.load.crowd import CrowdConfig, crowd
 from services.load.drills.stage import DrillConfig, Report
 from services.load.memory_watch import MemoryWatch
-from services.load.player import PlayerConfig
+from services.load.player import Played, PlayerConfig
 from services.load.walk import actions_of
 from services.local.gateway_process import GatewayProcess
 from services.processes import LOOPBACK, free_port
@@ -74,7 +74,15 @@ def slow_reader(config: DrillConfig, state: Path, report: Report) -> tuple[Bar, 
 
         played = everybody.wait(look)
         num_dropped = counter_of(gateway.url, _DROPPED)
-    callers, others = played[:num_each], played[num_each:]
+    return _bars(played, failures, num_dropped, (memory.largest_bytes - begun_bytes) / _MIB)
+
+
+def _bars(
+    played: Sequence[Played], failures: Sequence[str], num_dropped: float, memory_mib: float
+) -> tuple[Bar, ...]:
+    """Judge what the slow callers, who come first, and the others saw."""
+    half = len(played) // 2
+    callers, others = played[:half], played[half:]
     return (
         Bar(
             name="slow-reader: sessions that failed",
@@ -108,7 +116,7 @@ def slow_reader(config: DrillConfig, state: Path, report: Report) -> tuple[Bar, 
         ),
         Bar(
             name="slow-reader: most memory that the gateway took for them",
-            value=(memory.largest_bytes - begun_bytes) / _MIB,
+            value=memory_mib,
             limit=MOST_MEMORY_MIB,
             sense="at most",
             unit="MiB",

@@ -40,3 +40,23 @@ def test_a_wrong_setting_exits_with_2_and_starts_nothing(
     assert len(told.strip().splitlines()) == 1
     assert not out.exists()
     assert not list((tmp_path / "home").glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["memroy"], "leg.stage"),
+        (["memory", "--preset", "fredoom"], "preset 'fredoom': not known"),
+        (["memory", "--set", "feed.first_clip=3"], "feed.first_clip: no such setting"),
+    ],
+)
+def test_a_leg_that_is_asked_for_wrongly_exits_with_2_and_renders_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    data = tmp_path / "data"
+    weights = ["--weights", str(tmp_path / "weights"), "--data", str(data)]
+    assert run_command(["train", "leg", *options, *weights]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert len(told.strip().splitlines()) == 1
+    assert not data.exists()

@@ -123,8 +123,7 @@ class Trainer:
                         )
                         raise TrainingError(message)
                     if run.is_enough:
-                        run.evaluate()
-                        run.save()
+                        run.finish_early()
                         break
             return run.result
 
@@ -247,6 +246,12 @@ class _Run:
         self.speed.add(seconds, drawn.wait_seconds)
         self._tell(step, self.result.history[-1] | {"learning_rate": rate, "step_seconds": seconds})
         self._boundary()
+
+    def finish_early(self) -> None:
+        if self.speed.num_steps:
+            self.result.speed = self.speed.read()
+        self.evaluate()
+        self.save()
 
     def evaluate(self) -> None:
         module = self.objective.module

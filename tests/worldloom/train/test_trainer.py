@@ -159,6 +159,7 @@ def test_a_pace_ends_a_run_early_with_a_checkpoint_and_scales_its_rate(tmp_path:
         Regression(), folder=tmp_path, tracker=tracker, pace=ThreeSteps()
     )
     assert result.learner.num_steps == 3
+    assert result.speed["samples_per_second"] > 0
     assert [row["step"] for row in result.evaluations] == [0, 3]
     saved = load_checkpoint(tmp_path)
     assert saved is not None

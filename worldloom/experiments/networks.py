@@ -18,6 +18,7 @@ from torch import nn
 from worldloom.camera import Intrinsics, Kinematics
 from worldloom.distill.decoder import DecoderObjective
 from worldloom.distill.decoder_config import DecoderObjectiveConfig
+from worldloom.errors import ConfigError
 from worldloom.evaluate.video_quality import Frames
 from worldloom.experiments.arms import Arm, Quantization
 from worldloom.memory.config import BankConfig
@@ -28,7 +29,11 @@ from worldloom.quantize.convert import quantize_linears
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.world_model import WorldModel
-from worldloom.train.model_checkpoint import load_model, load_model_config
+from worldloom.train.model_checkpoint import (
+    ModelCheckpointConfig,
+    load_model,
+    load_model_config,
+)
 
 _LEARNING_RATE = 1e-3
 
@@ -96,9 +101,10 @@ def build_arm(
 
     Raises:
         ArtifactError: when weights are missing or do not fit.
-        ConfigError: when a layer cannot be quantized.
+        ConfigError: when a layer cannot be quantized, or the model does not walk in batches.
     """
     transformer, config = load_model(folders.transformers_of(arm)[seed_index])
+    _require_walkable(arm, config)
     vae = load_vae(folders.vae_of(seed_index))
     full_bytes = _num_bytes(transformer)
     quantize(transformer, arm.quantization)
@@ -133,6 +139,17 @@ def quantize(transformer: WorldModelTransformer, kind: Quantization) -> None:
     layers: Literal["attention", "all"] = "attention" if kind == "int8-attention" else "all"
     number_format: Literal["int8", "fp8"] = "fp8" if kind == "fp8-all" else "int8"
     quantize_linears(transformer, QuantizeLinearsConfig(layers=layers, number_format=number_format))
+
+
+def _require_walkable(arm: Arm, config: ModelCheckpointConfig) -> None:
+    """Refuse what `walks` does not do: the reference's windows, and guidance."""
+    layout, guidance = config.transformer.layout, config.sampler.guidance_scale
+    if layout != "stream" or guidance != 1:
+        message = (
+            f"arm {arm.name}: layout {layout!r} with guidance {guidance:g}, expected a stream"
+            " without guidance; other models do not walk in batches yet"
+        )
+        raise ConfigError(message)
 
 
 def _sampler(

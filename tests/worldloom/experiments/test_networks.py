@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from small_weights import BASE_SAMPLER, write_starter
+from tiny import tiny_transformer
 
-from worldloom.errors import ArtifactError
+from worldloom.errors import ArtifactError, ConfigError
 from worldloom.experiments.arms import Arm
 from worldloom.experiments.networks import WeightFolders, build_arm, frame_size_of
+from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.quantize.linear import Int8Linear
 from worldloom.rollout.config import SamplerConfig
+from worldloom.train.model_checkpoint import save_model
 
 CPU = torch.device("cpu")
 
@@ -77,3 +80,11 @@ def test_arms_without_weights_have_no_folders(folders):
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(ArtifactError, match="missing"):
         build(WeightFolders([tmp_path], {}))
+
+
+def test_a_guided_model_is_refused(folders, tmp_path):
+    guided = SamplerConfig(guidance_scale=3.0)
+    save_model(tmp_path, tiny_transformer(), sampler=guided, retrieval=RetrievalConfig())
+    own = WeightFolders(folders.starters, {"a": [tmp_path]})
+    with pytest.raises(ConfigError, match="guidance 3, expected a stream without guidance"):
+        build(own, weights="own")

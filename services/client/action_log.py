@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import contract
-from ..contract import NUM_KEYS, NUM_MOUSE_AXES, ErrorCode, SessionError
+from ..contract import MAX_MOUSE_UNITS, NUM_KEYS, NUM_MOUSE_AXES, ErrorCode, SessionError
 from ..protocol import Actions
 
 # More wait here than there: the server's queue has a limit, and what waits here is free.
 MAX_ACTIONS_AHEAD = 1024
+_MOST = np.array([1.0] * NUM_KEYS + [MAX_MOUSE_UNITS] * NUM_MOUSE_AXES, np.float32)
+_LEAST = np.array([0.0] * NUM_KEYS + [-MAX_MOUSE_UNITS] * NUM_MOUSE_AXES, np.float32)
 
 
 class ActionLog:
@@ -44,16 +46,21 @@ class ActionLog:
         """Add actions [F, 6] and [F, 2], or one action [6] and [2]; return the first's index.
 
         Raises:
-            SessionError: `bad_tensor`, for another shape or a value that is no number.
+            SessionError: `bad_tensor`, for another shape, or a value out of its range.
         """
         keys = np.atleast_2d(np.asarray(keyboard, np.float32))
         moves = np.atleast_2d(np.asarray(mouse, np.float32))
         contract.require_shape("keyboard", keys.shape, {1: NUM_KEYS}, 2)
         contract.require_shape("mouse", moves.shape, {0: len(keys), 1: NUM_MOUSE_AXES}, 2)
         rows = np.concatenate([keys, moves], axis=1)
-        if not np.isfinite(rows).all():
-            index = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            sentence = f"action {index} is {rows[index].tolist()}, expected finite numbers"
+        # Comparisons with what is no number are false.
+        is_good = ((rows >= _LEAST) & (rows <= _MOST)).all(axis=1)
+        if not is_good.all():
+            index = int(np.flatnonzero(~is_good)[0])
+            sentence = (
+                f"action {index} is {rows[index].tolist()}, expected keys from 0 to 1 and mouse"
+                f" from {-MAX_MOUSE_UNITS:g} to {MAX_MOUSE_UNITS:g}"
+            )
             raise SessionError(ErrorCode.BAD_TENSOR, sentence)
         first = self.num_actions
         self._rows = np.concatenate([self._rows, rows])

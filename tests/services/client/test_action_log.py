@@ -6,21 +6,23 @@ import pytest
 from services.client.action_log import MAX_ACTIONS_AHEAD, ActionLog
 from services.contract import ErrorCode, SessionError
 
+SCALE = 256  # an action's number, as a mouse's turn
+
 
 def filled(num_actions: int) -> ActionLog:
     log = ActionLog()
-    keyboard = np.zeros((num_actions, 6))
-    keyboard[:, 0] = np.arange(num_actions)
-    assert log.append(keyboard, np.zeros((num_actions, 2))) == 0
+    mouse = np.zeros((num_actions, 2))
+    mouse[:, 1] = np.arange(num_actions) / SCALE
+    assert log.append(np.zeros((num_actions, 6)), mouse) == 0
     return log
 
 
 def sent(log: ActionLog, last_frame_index: int = 0, max_actions: int = 10) -> list[int]:
     told: list[int] = []
     while (message := log.next_message(last_frame_index, max_actions)) is not None:
-        assert message.action_index == message.keyboard[0][0]
+        assert message.action_index == message.mouse[0][1] * SCALE
         assert len(message.keyboard) == len(message.mouse) <= max_actions
-        told += [int(row[0]) for row in message.keyboard]
+        told += [int(row[1] * SCALE) for row in message.mouse]
     return told
 
 

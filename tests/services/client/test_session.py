@@ -313,6 +313,8 @@ def test_a_server_that_owes_frames_and_is_silent_is_a_timeout() -> None:
         (np.zeros((3, 5)), np.zeros((3, 2)), r"keyboard has shape \[3, 5\]"),
         (np.zeros((3, 6)), np.zeros((2, 2)), r"mouse has shape \[2, 2\], expected \[3, 2\]"),
         (np.zeros((3, 6)), np.full((3, 2), np.nan), r"action 0 is .*nan"),
+        (np.zeros((3, 6)), np.diag([0, 0, 13.0])[:, 1:], r"action 2 is .*mouse from -12 to 12"),
+        (np.full((3, 6), 2), np.zeros((3, 2)), r"action 0 is .*expected keys from 0 to 1"),
     ],
 )
 def test_wrong_actions_are_refused_before_they_are_sent(keyboard, mouse, told: str) -> None:

@@ -20,13 +20,13 @@ NUM_FILES = 12
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "actions").mkdir()
     for index in range(NUM_FILES):
-        actions = {"keyboard": [[index, 0, 0, 0, 0, 0]] * 5, "mouse": [[0, 0]] * 5}
+        actions = {"keyboard": [[0] * 6] * 5, "mouse": [[0, index]] * 5}
         (tmp_path / "actions" / f"{index:04}.json").write_text(json.dumps(actions))
     return tmp_path
 
 
 def frames_of(index: int) -> bytes:
-    row = [float(index)] + [0.0] * 7
+    row = [0.0] * 7 + [float(index)]
     return frame_data(0, None) + b"".join(frame_data(k, row) for k in range(1, 6))
 
 

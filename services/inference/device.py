@@ -1,4 +1,4 @@
-"""The work of the device's thread: open, resume, generate, take state; one step at a time.
+"""The work of the device's thread: open, resume, generate; one step at a time.
 
 Each step serves the session whose frames are due first (earliest deadline first). Only this
 thread calls generators: a session is marked busy under the lock, worked on without it, and looked
@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from services import contract
 from services.contract import ErrorCode, SessionError
-from services.inference.drain import DrainSign
 from services.inference.durability import Durability
 from services.inference.engine_config import EngineConfig
 from services.inference.generator import Frames, SegmentGenerator, WorldRelease
 from services.inference.live_session import Assignment, LiveSession
 from services.inference.metrics import EngineMetrics
 from services.inference.outbox import Delivery, Outbox
-from services.inference.response import ResponseSink
+from services.inference.reaper import Reaper
 from services.inference.sessions import Sessions
-from worldloom.log import log_event
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +36,8 @@ class Device:
         sessions: Sessions,
         outbox: Outbox,
         durability: Durability,
+        reaper: Reaper,
         *,
-        drain: DrainSign,
         metrics: EngineMetrics,
         clock: Callable[[], float],
     ) -> None:
@@ -48,14 +47,18 @@ class Device:
         self._sessions = sessions
         self._outbox = outbox
         self._durability = durability
-        self._drain = drain
+        self._reaper = reaper
         self._metrics = metrics
         self._playout_seconds = release.frames_per_segment / config.playout_frames_per_second
         self._clock = clock
 
     def step(self) -> bool:
         """Do one piece of work, the most urgent; False when there is none."""
-        self._reap()
+        for leaving in self._reaper.leaving():
+            self._guarded(leaving.session, partial(self._reaper.put_away, reason=leaving.reason))
+        self.close_retired()
+        for overdue in self._overdue():
+            self._announce(overdue)
         for due in self._durability.due():
             self._guarded(due, self._durability.save)
         with self._sessions.changed:
@@ -113,10 +116,20 @@ class Device:
             self._give(session, generator)
         if not is_new:
             return
-        if self._can_be_handed_over(session):  # a client that was told may count on it
+        if self._reaper.can_be_handed_over(session):  # a client that was told may count on it
             self._durability.save(session, then=lambda: self._announce(session))
         else:
             self._announce(session)
+
+    def _overdue(self) -> list[LiveSession]:
+        """Return new sessions that have waited for the store for long enough."""
+        latest = self._clock() - self._config.max_store_wait_seconds
+        with self._sessions.changed:
+            return [
+                session
+                for session in self._sessions.live
+                if session.num_units and not session.is_announced and session.opened_at < latest
+            ]
 
     def _announce(self, session: LiveSession) -> None:
         with self._sessions.changed:
@@ -268,116 +281,3 @@ class Device:
             if self._sessions.is_live(session):
                 self._outbox.post(Delivery(session.sink, event))
                 self._sessions.end(session, "failed")
-
-    def _reap(self) -> None:
-        now = self._clock()
-        with self._sessions.changed:
-            live = self._sessions.live
-            self._sessions.is_draining = self._drain.end_at() is not None
-            dropped = self._sessions.parking.drop_excess(now)
-            if self._sessions.is_draining:
-                dropped += self._sessions.parking.drop_stored()
-        for parked in dropped:
-            log_event(logger, "parked_session_dropped", session_id=parked.session_id)
-        for session in live:
-            self._reap_one(session, now)
-            has_waited = now - session.opened_at > self._config.max_store_wait_seconds
-            if session.num_units and not session.is_announced and has_waited:
-                self._announce(session)
-        self.close_retired()
-
-    def _reap_one(self, session: LiveSession, now: float) -> None:
-        is_cancelled = _is_cancelled(session)
-        with self._sessions.changed:
-            if not self._sessions.is_live(session) or session.resumption is not None:
-                return
-            reason = "cancelled" if is_cancelled else self._end_reason(session, now)
-            is_long_pause = (
-                session.paused_at is not None
-                and session.has_slot
-                and now - session.paused_at >= self._config.park_after_seconds
-            )
-            if reason is None and not is_long_pause:
-                return
-            if reason is not None and not self._outlives(session, reason):
-                self._sessions.end(session, reason)
-                return
-            session.is_busy = True
-        self._guarded(session, lambda session: self._put_away(session, reason))
-
-    def _put_away(self, session: LiveSession, reason: contract.EndReason | None) -> None:
-        """Take a session's state out of its generator; without a reason it keeps its stream."""
-        generator = session.generator
-        state = session.state if generator is None else generator.snapshot()
-        with self._sessions.changed:
-            if not self._sessions.is_live(session) or session.resumption is not None:
-                return
-            session.state = state
-            if reason is None:
-                self._sessions.leave_slot(session)
-                return
-            self._sessions.park(session)
-            session.needs_saving = True
-            sink = session.sink
-        self._say_parked(session, sink, reason)
-
-    def _say_parked(
-        self, session: LiveSession, sink: ResponseSink, reason: contract.EndReason
-    ) -> None:
-        """Close a parked session's stream, as the last thing where another process goes on."""
-
-        def close_stream() -> None:
-            with self._sessions.changed:
-                self._sessions.close_stream(session, sink, reason)
-
-        if reason != "shutdown":
-            close_stream()
-        if self._durability.is_possible:
-            is_handed_over = reason == "shutdown"
-            self._durability.save(session, then=close_stream if is_handed_over else None)
-
-    def _end_reason(self, session: LiveSession, now: float) -> contract.EndReason | None:
-        end_at = self._drain.end_at()
-        if end_at is not None and (now >= end_at or self._can_be_handed_over(session)):
-            return "shutdown"
-        patience = (
-            self._config.max_parked_seconds if session.is_paused else self._config.max_idle_seconds
-        )
-        if session.is_finished() and not self._may_be_acknowledged(session, now):
-            return "finished"
-        if now - session.last_heard > patience:
-            return "idle"
-        if now - session.opened_at > self._config.max_session_seconds:
-            return "too_long"
-        return None
-
-    def _may_be_acknowledged(self, session: LiveSession, now: float) -> bool:
-        """Tell whether the last frames of a resumable session may still be acknowledged."""
-        return (
-            session.record.is_resumable
-            and session.num_acknowledged < session.num_segments
-            and now - session.made_at < self._config.last_acknowledgement_seconds
-        )
-
-    def _can_be_handed_over(self, session: LiveSession) -> bool:
-        """Tell whether another process can go on with a session."""
-        return session.record.is_resumable and self._durability.is_possible
-
-    def _outlives(self, session: LiveSession, reason: contract.EndReason) -> bool:
-        """Tell whether a session can be resumed after its stream ended for this reason."""
-        if not session.record.is_resumable:
-            return False
-        if reason == "finished":
-            return session.num_acknowledged < session.num_segments
-        if reason == "shutdown":
-            return self._can_be_handed_over(session)
-        return reason in {"cancelled", "idle"}
-
-
-def _is_cancelled(session: LiveSession) -> bool:
-    # A sink that cannot even say whether somebody listens has nobody who does.
-    try:
-        return session.sink.is_cancelled()
-    except Exception:
-        logger.exception("sink_failed")
-        return True

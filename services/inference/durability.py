@@ -65,10 +65,12 @@ class Durability:
         if not self.is_possible:
             return []
         with self._sessions.changed:
+            parking = self._sessions.parking
             due = [
                 session
                 for session in self._sessions.known
-                if session.record.is_resumable or session.snapshot_sinks
+                if (session.record.is_resumable or session.snapshot_sinks)
+                and not (session.session_id in parking and session.is_stored)
             ]
             for session in due:
                 session.needs_saving = True

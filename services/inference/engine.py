@@ -27,6 +27,7 @@ from services.inference.generator import WorldRelease
 from services.inference.keeper import Keeper
 from services.inference.metrics import EngineMetrics, MetricFactory, RecordedMetrics
 from services.inference.outbox import Delivery, Outbox
+from services.inference.reaper import Reaper
 from services.inference.reception import Reception
 from services.inference.request import Request
 from services.inference.response import ResponseSink
@@ -96,13 +97,14 @@ class Engine:
             release, config, self._sessions, retrieval, release_digest=release_digest, clock=clock
         )
         durability = Durability(config, self._sessions, self._keeper, self._outbox, clock=clock)
+        reaper = Reaper(config, self._sessions, durability, drain=drain or DrainSign(), clock=clock)
         self._device = Device(
             release,
             config,
             self._sessions,
             self._outbox,
             durability,
-            drain=drain or DrainSign(),
+            reaper,
             metrics=measured,
             clock=clock,
         )

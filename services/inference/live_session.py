@@ -59,6 +59,20 @@ class LiveSession:
 
     It holds a generator, or what a generator begins with: its start image, or a state. It is
     announced once its client was told that it is ready; no frame is made before.
+
+    Attributes:
+        opened_at: by the engine's clock, as all times here.
+        last_heard: when its client sent something last.
+        playout_end: when a player has seen all frames that were sent.
+        resumption: set while a client waits to go on; the device's thread does it next.
+        pending: actions that wait for their frames, the next ones first.
+        num_actions: actions that came, `num_frames` of which have become frames.
+        num_segments: segments made, of which the client acknowledged `num_acknowledged`.
+        last_frame_index: frames up to here are made but not sent, since the client has them.
+        made_at: when the latest segment was sent, with so much play time left (`slack_seconds`).
+        is_busy: the device's thread is at work on it.
+        num_durable_units: units (see `world_state`) that the store has.
+        needs_saving: its state is to be stored with all that waits, whether anything is new or not.
     """
 
     record: SessionRecord

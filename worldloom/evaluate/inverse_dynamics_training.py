@@ -45,7 +45,7 @@ class InverseDynamicsTraining(Config):
 
     num_clips: int = Field(60, ge=1, description="recordings to learn on")
     clip_frames: int = Field(97, ge=9, description="frames of a recording, 4n+1")
-    num_steps: int = Field(900, ge=1, description="optimiser steps")
+    num_steps: int = Field(600, ge=1, description="optimiser steps")
     batch_size: int = Field(96, ge=1, description="windows a step")
     learning_rate: float = Field(2e-3, gt=0, description="highest rate of AdamW")
     seed: int = Field(0, ge=0, description="seed of weights, draws and recordings")

@@ -237,3 +237,35 @@ def test_results_do_not_depend_on_the_device() -> None:
         made.push(residuals.to(device), levels.to(device), draws)
         outcome.append(made.disturb(given.to(device), 1, draws).cpu())
     torch.testing.assert_close(*outcome)
+
+
+def test_processes_that_hold_parts_of_a_batch_add_what_one_would_add() -> None:
+    made = buffer(probability=0.7)
+    values = torch.arange(1.0, 10.0)[:, None, None, None].expand(-1, *SHAPE)
+    made.push(values, torch.linspace(0, 0.99, 9), generator())
+    given = torch.randn(8, 5, *SHAPE, generator=generator(1))
+    for residuals in (None, torch.randn(given.shape, generator=generator(2))):
+        whole = made.disturb(given, 5, generator(), residuals=residuals)
+        parts = [
+            made.disturb(
+                given[rows],
+                5,
+                generator(),
+                residuals=None if residuals is None else residuals[rows],
+                rows=rows,
+                num_samples=8,
+            )
+            for rows in (slice(0, 4), slice(4, 8))
+        ]
+        assert torch.equal(torch.cat(parts), whole)
+        assert not torch.equal(whole, given)
+
+
+def test_a_latents_own_residual_is_added_by_the_drawn_strength() -> None:
+    made = buffer(probability=1.0, max_strength=1.0)  # its reservoirs are empty
+    residuals = torch.ones(6, 5, *SHAPE)
+    disturbed = made.disturb(latents(6), 5, generator(), residuals=residuals)
+    by_sample = disturbed.flatten(1)
+    assert (by_sample.amax(1) == by_sample.amin(1)).all()
+    assert len(set(strengths(disturbed).tolist())) == 6
+    assert torch.equal(made.disturb(latents(6), 1, generator(), residuals=residuals), latents(6))

@@ -95,7 +95,9 @@ class FaultGuard:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_note)
+            # A WebSocket's frames are not to go through one more hand.
+            is_http = scope["type"] == "http"
+            await self._app(scope, receive, send_and_note if is_http else send)
         except Exception:
             request_id = uuid.uuid4().hex[:12]
             logger.exception("request_failed %s, request %s", scope.get("path"), request_id)

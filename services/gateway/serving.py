@@ -12,6 +12,7 @@ from collections.abc import Callable
 from services import contract, protocol
 from services.contract import ErrorCode, SessionError
 from services.gateway.entrance import Admitted, route_back
+from services.gateway.link import Received
 from services.gateway.outbox import LateRule
 from services.gateway.parts import Parts
 from services.gateway.relay import actions_to_engine, ready_message
@@ -56,39 +57,46 @@ class Serving:
         Raises:
             SessionError: when the session is refused, or cannot be brought back.
         """
+        self._begin(await self._let_in(first, on_entered))
+        while not self._seat.life.is_over:
+            try:
+                received = await self._seat.attachment.receive()
+            except SessionError as error:
+                await self._recover(error)
+            else:
+                await self._take(received)
+
+    async def _let_in(
+        self, first: protocol.Open | protocol.Resume, on_entered: Callable[[], None]
+    ) -> Admitted:
+        if isinstance(first, protocol.Open):
+            self.is_unborn = True
+            admitted = await self._seat.entrance.open(first, self.session_id, on_entered)
+            self.is_unborn = False
+            return admitted
 
         def on_named(ticket: ResumeTicket) -> None:
             self.session_id = ticket.session_id
             self._seat.life.move(SessionState.RESUMING)
             on_entered()
 
-        if isinstance(first, protocol.Open):
-            self.is_unborn = True
-            admitted = await self._seat.entrance.open(first, self.session_id, on_entered)
-            self.is_unborn = False
-        else:
-            self._seat.relay.last_frame_index = first.last_frame_index
-            admitted = await self._seat.entrance.resume(first, on_named)
-        self._begin(admitted)
-        while not self._seat.life.is_over:
-            try:
-                received = await self._seat.attachment.receive()
-            except SessionError as error:
-                await self._recover(error)
-                continue
-            event = received.event
-            if isinstance(event, contract.SessionEnd) and event.reason == "shutdown":
-                await self._recover(SessionError(ErrorCode.SHUTTING_DOWN, "the engine shuts down"))
-                continue
-            if self._traces is not None and isinstance(event, contract.FramesEvent):
-                self._traces.made(event, received.action_index[-1])
-            self._seat.relay.take(received)
-            if isinstance(event, contract.FramesEvent):
-                await self._on_segment(event)
-            elif isinstance(event, contract.Acknowledged):
-                self._count_slot()
-            elif isinstance(event, contract.ErrorEvent):
-                self._parts.metrics.count_error(event.code)
+        self._seat.relay.last_frame_index = first.last_frame_index
+        return await self._seat.entrance.resume(first, on_named)
+
+    async def _take(self, received: Received) -> None:
+        event = received.event
+        if isinstance(event, contract.SessionEnd) and event.reason == "shutdown":
+            await self._recover(SessionError(ErrorCode.SHUTTING_DOWN, "the engine shuts down"))
+            return
+        if self._traces is not None and isinstance(event, contract.FramesEvent):
+            self._traces.made(event, received.action_index[-1])
+        self._seat.relay.take(received)
+        if isinstance(event, contract.FramesEvent):
+            await self._on_segment(event)
+        elif isinstance(event, contract.Acknowledged):
+            self._count_slot()
+        elif isinstance(event, contract.ErrorEvent):
+            self._parts.metrics.count_error(event.code)
 
     def _begin(self, admitted: Admitted) -> None:
         event, ticket = admitted.ready, admitted.ticket

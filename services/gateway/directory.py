@@ -86,6 +86,10 @@ class Directory:
         self._live[session.session_id] = session
         self._dropped.pop(session.session_id, None)
 
+    def is_live(self, session_id: str) -> bool:
+        """Tell whether a session of this id has a connection."""
+        return session_id in self._live
+
     def address_of(self, session_id: str) -> str | None:
         """Return the backend that has a session, live or waiting, if it is known here."""
         live = self._live.get(session_id)

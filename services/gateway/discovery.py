@@ -31,7 +31,7 @@ async def resolve(host: str, port: int) -> Collection[str] | None:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         return None if error.errno == socket.EAI_AGAIN else ()
-    return sorted({_join(str(where[0]), port) for *_, where in found})
+    return sorted({join_address(str(where[0]), port) for *_, where in found})
 
 
 async def follow(
@@ -68,5 +68,6 @@ def split_name(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _join(host: str, port: int) -> str:
+def join_address(host: str, port: int) -> str:
+    """Return host:port, with brackets around an address of IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2
 from services import contract
 from services.contract import ErrorCode, SessionError
 from services.gateway.auth import bearer_token
+from services.gateway.discovery import join_address
 from services.gateway.drain import Drain
 from services.gateway.grpc_session import Call, Context, GrpcSession
 from services.gateway.kserve import SERVER_NAME, SERVER_VERSION
@@ -73,13 +74,14 @@ class GrpcProxy:
         }
         handler = grpc.method_handlers_generic_handler(SERVICE, handlers)
         self._server.add_generic_rpc_handlers((handler,))
+        address = join_address(host, port)
         try:
-            self.port = self._server.add_insecure_port(f"{host}:{port}")
+            self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            sentence = f"cannot listen on {host}:{port} for gRPC"
+            sentence = f"cannot listen on {address} for gRPC"
             raise MachineError(sentence) from error
         await self._server.start()
-        log_event(logger, "grpc_started", address=f"{host}:{self.port}")
+        log_event(logger, "grpc_started", address=join_address(host, self.port))
 
     async def stop(self) -> None:
         """End what is left and close the channels."""

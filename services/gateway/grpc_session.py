@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from services import contract
 from services.contract import ErrorCode, SessionError
-from services.gateway.audit import prompt_fields
+from services.gateway.audit import AuditEvent, prompt_fields
 from services.gateway.backends import Backend
 from services.gateway.grpc_messages import Peeked, event_response, peek
 from services.gateway.moderation import Content, require_allowed
@@ -147,29 +147,45 @@ class GrpcSession:
     ) -> None:
         parts = self._parts
         is_new = isinstance(message, contract.SessionStart)
+        if is_new and parts.directory.is_live(message.session_id):
+            sentence = f"session {message.session_id} is open already"
+            raise SessionError(ErrorCode.SESSION_EXISTS, sentence)
         caller = parts.authority.admit(self._token)
         parts.quota.enter(caller.key, is_new=is_new)
         self._key = caller.key
         prompt = message.prompt if isinstance(message, contract.SessionStart) else None
-        content = Content(caller.key.key_id, prompt, peeked.image)
-        await require_allowed(parts.moderator, content, parts.config.moderation_seconds)
-        self._session_id = message.session_id
-        parts.directory.enter(self)
-        address = None if is_new else parts.directory.address_of(message.session_id)
-        route = Route(message.session_id, allowed=caller.releases, address=address)
-        place = parts.admission.place()
-        self._backend = await parts.admission.acquire(route, place, _ignore_position)
+        try:
+            content = Content(caller.key.key_id, prompt, peeked.image)
+            await require_allowed(parts.moderator, content, parts.config.moderation_seconds)
+            address = None if is_new else parts.directory.address_of(message.session_id)
+            self._session_id = message.session_id
+            parts.directory.enter(self)
+            route = Route(message.session_id, allowed=caller.releases, address=address)
+            place = parts.admission.place()
+            self._backend = await parts.admission.acquire(route, place, _ignore_position)
+        except SessionError:
+            self._withdraw()
+            raise
+        self._begin(self._backend, is_new=is_new, **prompt_fields(prompt))
+
+    def _begin(self, backend: Backend, *, is_new: bool, **audited: object) -> None:
         self._life.move(SessionState.OPENING if is_new else SessionState.RESUMING)
         self._life.move(SessionState.ACTIVE)
-        self._call = self._open_call(self._backend.address)
+        self._call = self._open_call(backend.address)
         self._attached.set()
-        parts.audit.write(
-            "open" if is_new else "resume",
-            session_id=message.session_id,
-            key_id=caller.key.key_id,
-            backend=self._backend.address,
+        if is_new:
+            self._parts.metrics.opened.labels(backend.digest).inc()
+        else:
+            self._parts.metrics.resumes.labels("client").inc()
+        self._audit("open" if is_new else "resume", backend=backend.address, **audited)
+
+    def _audit(self, event: AuditEvent, **fields: object) -> None:
+        self._parts.audit.write(
+            event,
+            session_id=self._session_id,
+            key_id="" if self._key is None else self._key.key_id,
             client=self._context.peer(),
-            **prompt_fields(prompt),
+            **fields,
         )
 
     async def _pump(self) -> bool:
@@ -202,11 +218,19 @@ class GrpcSession:
         if self._call is not None:
             self._call.cancel()
             self._life.move(SessionState.DROPPED)
+            self._parts.metrics.ended.labels("stream_over").inc()
+            self._audit("end", outcome="stream_over")
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        """Stop counting the session anywhere."""
+        self._parts.directory.leave(self, self.backend_address)
         if self._backend is not None:
             self._parts.admission.release(self._backend)
+            self._backend = None
         if self._key is not None:
             self._parts.quota.leave(self._key)
-        self._parts.directory.leave(self, self.backend_address)
+            self._key = None
 
 
 def _ignore_position(_position: int, _length: int) -> None:

@@ -136,6 +136,32 @@ async def test_one_stream_is_one_session_that_was_let_in(proxied) -> None:
         stream.close()
 
 
+async def test_a_session_that_was_refused_is_counted_nowhere(proxied, triton) -> None:
+    triton.engine.config = triton.engine.config.model_copy(update={"num_slots": 0})
+    async with proxied(max_queued_sessions=0) as (running, client):
+        stream = Stream(client)
+        for session_id in ("one", "two"):
+            stream.send(contract.SessionStart(session_id=session_id))
+            assert (await stream.receive())[0].code is ErrorCode.QUEUE_FULL
+        assert running.parts.quota.num_sessions("anonymous") == 0
+        assert len(running.parts.directory) == 0
+        stream.close()
+
+
+async def test_an_id_that_is_in_use_is_not_taken_from_its_session(proxied) -> None:
+    async with proxied() as (running, client):
+        stream, other = Stream(client), Stream(client)
+        stream.send(contract.SessionStart(session_id="mine"))
+        await stream.receive_a(contract.SessionReady)
+        other.send(contract.SessionStart(session_id="mine"))
+        error, _ = await other.receive_a(contract.ErrorEvent)
+        assert error.code is ErrorCode.SESSION_EXISTS
+        other.close()
+        stream.close()
+        await running.until(lambda: len(running.parts.directory) == 0)
+        assert running.parts.quota.num_sessions("anonymous") == 0
+
+
 async def test_a_second_session_on_a_stream_is_refused(proxied) -> None:
     async with proxied() as (_, client):
         stream = Stream(client)

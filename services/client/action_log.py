@@ -37,11 +37,6 @@ class ActionLog:
         """Actions that could be told again."""
         return len(self._rows)
 
-    @property
-    def is_all_sent(self) -> bool:
-        """Tell whether no action waits to be sent."""
-        return self._next_to_send == self.num_actions
-
     def append(self, keyboard: ArrayLike, mouse: ArrayLike) -> int:
         """Add actions [F, 6] and [F, 2], or one action [6] and [2]; return the first's index.
 

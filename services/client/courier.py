@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from ..contract import ErrorCode, SessionError
 from ..protocol import (
+    ActionsReceived,
     ClientMessage,
     Continued,
     Notice,
@@ -127,7 +128,7 @@ class Courier:
             acknowledgement = self._ledger.catch_up()
             if acknowledgement is not None:
                 await self.send(acknowledgement)
-        if isinstance(message, Ready | Segment | Continued):
+        if isinstance(message, Ready | Segment | Continued | ActionsReceived):
             await self.send_due()
         if isinstance(message, Queued | Notice) and self._on_news is not None:
             self._on_news(message)

@@ -124,7 +124,9 @@ class Ledger:
             if message is None:
                 break
             yield message
-        if self.wants_finish and self.state is _S.ACTIVE and self.log.is_all_sent:
+        # Actions that were sent may yet be refused, and a session that finishes takes no more.
+        is_all_there = self.num_actions_received == self.log.num_actions
+        if self.wants_finish and self.state is _S.ACTIVE and is_all_there:
             self.life.move(_S.CLOSING)
             yield protocol.Close(finish_queue=True)
 

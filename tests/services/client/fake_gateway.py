@@ -52,6 +52,7 @@ class FakeGateway:
     Attributes:
         drop_at: frames at which a connection is broken, before the frame is sent; once each.
         forget_actions: how many of the last actions a dropped session loses.
+        repeat_frames: how many frames that a client has are sent again after a resume.
         queue_positions: positions told before a session opens.
         refuse_open: code with which every `open` is refused.
         refuse_resume: codes with which resumes are refused, one after the other.
@@ -63,6 +64,7 @@ class FakeGateway:
 
     drop_at: set[int] = field(default_factory=set)
     forget_actions: int = 0
+    repeat_frames: int = 0
     queue_positions: tuple[int, ...] = ()
     refuse_open: ErrorCode | None = None
     refuse_resume: list[ErrorCode] = field(default_factory=list)
@@ -152,7 +154,7 @@ class FakeGateway:
             raise SessionError(ErrorCode.UNKNOWN_SESSION, "no such session")
         token = self._new_token()
         self.sessions[token] = session
-        session.num_frames = hello.last_frame_index
+        session.num_frames = max(0, hello.last_frame_index - self.repeat_frames)
         kept = max(session.num_frames, len(session.actions) - self.forget_actions)
         del session.actions[kept:]
         session.acknowledged = session.num_segments - 1

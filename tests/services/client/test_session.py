@@ -73,6 +73,11 @@ def test_a_broken_connection_is_not_seen_in_the_frames(forgotten: int) -> None:
     assert tokens == ["token-1", "token-2", "token-3", "token-4"]
 
 
+def test_a_frame_that_is_sent_again_does_not_come_again() -> None:
+    gateway = FakeGateway(drop_at={7, 15}, repeat_frames=3)
+    assert run(gateway, lambda gateway: walk(gateway, 20)) == expected(20)
+
+
 def test_resuming_goes_on_while_the_gateway_cannot_serve_yet() -> None:
     gateway = FakeGateway(
         drop_at={6}, refuse_resume=[ErrorCode.NO_BACKEND, ErrorCode.SHUTTING_DOWN]
@@ -109,6 +114,7 @@ def test_a_gateway_that_does_not_come_back_is_given_up() -> None:
         run(gateway, use)
     assert caught.value.code is ErrorCode.NO_BACKEND
     assert seen == [0, 1, 2, 3, 4]
+    assert 2 <= len(gateway.of_type(protocol.Resume)) <= 8, "asked less and less often"
 
 
 def test_a_lost_goodbye_is_no_lost_session() -> None:
@@ -117,7 +123,7 @@ def test_a_lost_goodbye_is_no_lost_session() -> None:
 
 def test_refused_actions_are_told_again_over_a_resumed_connection() -> None:
     gateway = FakeGateway(refuse={"actions": ErrorCode.RATE_LIMITED})
-    assert run(gateway, lambda gateway: walk(gateway, 30)) == expected(30)
+    assert run(gateway, lambda gateway: walk(gateway, 10)) == expected(10)
     assert len(gateway.of_type(protocol.Resume)) == 1
 
 

@@ -122,8 +122,7 @@ class Retrieval:
             num_actions=found.progress.num_frames + num_pending,
             num_frames=found.progress.num_frames,
             num_segments=found.state.num_segments,
-            # Without its queue a session is not near its end: who resumes it tells the rest again.
-            is_finishing=found.progress.is_finishing and found.pending is not None,
+            is_finishing=found.progress.is_finishing,
             paused_at=now if found.progress.is_paused else None,
             num_durable_units=found.state.stop,
         )

@@ -376,3 +376,24 @@ def test_slow_store_keeps_nobody_waiting_for_long(make_bench, store) -> None:
     assert isinstance(sink.last, contract.SessionReady)
     bench.run()
     assert len(sink.responses) == 1
+
+
+def test_finished_session_whose_last_frames_were_lost_ends_elsewhere_by_itself(
+    make_bench, store, undisturbed
+) -> None:
+    first = make_bench(store=store)
+    first.open("a", seed=3, is_resumable=True)
+    first.run()
+    first.act("a", 0, 12)
+    first.act("a", 12, 5, 1)
+    first.send(contract.SessionStop(session_id="a", finish_queue=True))
+    first.run()  # all is made and stored, and nobody has acknowledged it
+    first.engine.step()
+    first.engine.deliver_pending()
+    second = make_bench(store=store)
+    again = second.resume("a", 14)
+    second.run()
+    second.acknowledge("a", 1)
+    second.run()
+    assert again.frames == {i: undisturbed[i] for i in (15, 16, 17)}
+    assert again.last == contract.SessionEnd(session_id="a", reason="finished", num_frames=17)

@@ -11,7 +11,7 @@ from worldloom.diffusion.config import ErrorBufferConfig
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.rollout.config import SamplerConfig
 
-Compilation = Literal["none", "default", "cuda_graphs"]
+Compilation = Literal["none", "blocks", "default", "cuda_graphs"]
 
 
 class SelfCorrectionConfig(Config):
@@ -61,8 +61,9 @@ class FlowObjectiveConfig(Config):
     )
     compilation: Compilation = Field(
         "none",
-        description="default: the passes as fused kernels, which pays from about a thousand steps "
-        "on; cuda_graphs: these recorded and replayed, for networks bound by kernel launches",
+        description="blocks: each block's passes as fused kernels, compiled soonest; default: the "
+        "whole as fused kernels, which pays from about a thousand steps on; cuda_graphs: these "
+        "recorded and replayed, for networks bound by kernel launches",
     )
     checkpoint_activations: bool = Field(
         False, description="compute a block's activations again in the backward to save memory"

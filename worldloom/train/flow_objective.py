@@ -30,7 +30,13 @@ from worldloom.train.flow_config import FlowObjectiveConfig
 from worldloom.train.own_rollouts import OwnRollouts
 from worldloom.train.share import gathered, own_rows
 from worldloom.train.speed import BACKWARD_AND_FORWARD
-from worldloom.train.velocity import Seen, checkpoint_blocks, compiled, predict_velocity
+from worldloom.train.velocity import (
+    Seen,
+    checkpoint_blocks,
+    compile_blocks,
+    compiled,
+    predict_velocity,
+)
 
 __all__ = ["FlowObjective", "FlowObjectiveConfig", "Seen", "predict_velocity"]
 
@@ -62,6 +68,8 @@ class FlowObjective:
         )
         self.held_out = SegmentedClips(held_out, shape, config.retrieval)
         self._predict = compiled(config.compilation)
+        if config.compilation == "blocks":
+            compile_blocks(transformer)
         if config.checkpoint_activations:
             checkpoint_blocks(transformer)
         self.error_buffer = ErrorBuffer(

@@ -31,6 +31,7 @@ from worldloom.train.clip_context import (
 from worldloom.train.flow_config import Compilation
 
 Predict = Callable[..., Tensor]
+_MOST_VARIANTS = 64
 
 
 @dataclass
@@ -69,8 +70,11 @@ def predict_velocity(
 
 
 def compiled(compilation: Compilation, backend: str = "inductor") -> Predict:
-    """Return `predict_velocity` as it is to be run; the backend is torch's name of a compiler."""
-    if compilation == "none":
+    """Return `predict_velocity` as it is to be run; the backend is torch's name of a compiler.
+
+    With `blocks` the network's own blocks are compiled (`compile_blocks`), and it stays as it is.
+    """
+    if compilation in ("none", "blocks"):
         return predict_velocity
     mode = "reduce-overhead" if compilation == "cuda_graphs" and backend == "inductor" else None
     recorded: Predict = torch.compile(
@@ -86,15 +90,20 @@ def compiled(compilation: Compilation, backend: str = "inductor") -> Predict:
     return replayed
 
 
-def compile_blocks(transformer: WorldModelTransformer) -> None:
-    """Run every block as fused kernels; blocks that are alike share them.
+def compile_blocks(transformer: WorldModelTransformer, backend: str = "inductor") -> None:
+    """Run every block's passes as fused kernels; blocks that are alike share them.
 
     Compiles in seconds what takes minutes as a whole, and serves any loss. The blocks of a copy of
     this transformer would still be these ones: copy first.
     """
+    limit = torch._dynamo.config.recompile_limit  # noqa: SLF001 - torch has no public name for it
+    # Kinds of blocks times shapes of passes (first latent, others, segments), with and without
+    # gradients, are more than torch's eight; beyond the limit it would run them eagerly.
+    torch._dynamo.config.recompile_limit = max(limit, _MOST_VARIANTS)  # noqa: SLF001
     for block in transformer.blocks:
-        assert isinstance(block, TransformerBlock)
-        block.forward = torch.compile(block.forward, dynamic=False)  # type: ignore[method-assign]
+        for name in ("plan", "keys_values", "forward"):
+            fused = torch.compile(getattr(block, name), dynamic=False, backend=backend)
+            setattr(block, name, fused)
 
 
 def checkpoint_blocks(transformer: WorldModelTransformer) -> None:

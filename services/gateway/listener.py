@@ -120,6 +120,8 @@ class Listener:
         if not self._life.allows(message.type):
             sentence = f"{message.type} does not belong into a session that is {self._life.state}"
             raise SessionError(ErrorCode.WRONG_STATE, sentence)
+        if isinstance(message, protocol.FramesReceived):
+            self._require_sent(message.segment_index)
         if isinstance(message, protocol.Actions):
             await self._send_actions(message)
         elif not isinstance(message, protocol.FramesReceived) or self.late_frames == "keep":
@@ -127,6 +129,13 @@ class Listener:
                 self._life.move(SessionState.CLOSING)
             await self._send(message)
         return False
+
+    def _require_sent(self, segment_index: int) -> None:
+        # Credits for what was never sent would let frames pile up before a socket nobody reads.
+        sent = self._outbox.last_segment_index
+        if segment_index > sent:
+            sentence = f"segment {segment_index} was not sent yet, the latest is {sent}"
+            raise SessionError(ErrorCode.BAD_MESSAGE, sentence)
 
     async def _send_actions(self, message: protocol.Actions) -> None:
         actions = log_of(message, time.monotonic())

@@ -1,9 +1,9 @@
 """What waits for one player's socket: messages and frames, in order, bounded.
 
-With `keep`, the engine's credits bound what waits. With `drop`, frames that waited too long, or
-for which there is no room, are left out: of JPEG any frame, of H.264 everything from there to the
-next key frame. Headers are written as a frame is sent, so that they tell when that was. It does
-not know engines.
+With `keep`, the engine's credits bound what waits, and a player gives none for what it was not
+sent. With `drop`, frames that waited too long, or for which there is no room, are left out: of
+JPEG any frame, of H.264 everything from there to the next key frame. Headers are written as a
+frame is sent, so that they tell when that was. It does not know engines.
 """
 
 from __future__ import annotations
@@ -54,6 +54,11 @@ class _Waiting(NamedTuple):
     since: float
 
 
+class _Head(NamedTuple):
+    text: str
+    segment_index: int
+
+
 class Outbox:
     """The queue before one player's socket; one task writes it out."""
 
@@ -61,7 +66,7 @@ class Outbox:
         """Begin empty, and leave nothing out."""
         self._rule = LateRule()
         self._clock = clock
-        self._items: deque[str | _Waiting] = deque()
+        self._items: deque[str | _Head | _Waiting] = deque()
         self._num_frames = 0
         self._skips_to_key = False
         self._is_finished = False
@@ -71,7 +76,7 @@ class Outbox:
         self.num_sent = 0
         self.num_bytes = 0
         self.num_dropped = 0
-        self.last_frame_index = 0
+        self.last_segment_index = -1  # that the socket has taken the head of
         self.on_frame: Callable[[int], None] | None = None
 
     @property
@@ -93,6 +98,11 @@ class Outbox:
         self._items.append(message.model_dump_json())
         self._filled.set()
 
+    def push_segment(self, message: protocol.Segment) -> None:
+        """Let the head of a segment wait for the socket; its frames follow."""
+        self._items.append(_Head(message.model_dump_json(), message.segment_index))
+        self._filled.set()
+
     def make_room(self, num_frames: int) -> None:
         """Leave out the frames that wait, when so many more are too many; only with `drop`."""
         if self._rule.policy == "keep" or not self._num_frames:
@@ -100,7 +110,7 @@ class Outbox:
         if self._num_frames + num_frames <= self._rule.max_frames:
             return
         # Whole segments go, so what comes next begins with a key frame.
-        self._items = deque(item for item in self._items if isinstance(item, str))
+        self._items = deque(item for item in self._items if not isinstance(item, _Waiting))
         self.num_dropped += self._num_frames
         self._num_frames = 0
 
@@ -126,17 +136,24 @@ class Outbox:
         while True:
             while self._items:
                 item = self._items.popleft()
-                if isinstance(item, str):
-                    self._writing_since = self._clock()
-                    await socket.send_text(item)
-                else:
+                if isinstance(item, _Waiting):
                     await self._write_frame(socket, item)
+                else:
+                    await self._write_text(socket, item)
                 self._writing_since = None
             self._emptied.set()
             if self._is_finished:
                 return
             self._filled.clear()
             await self._filled.wait()
+
+    async def _write_text(self, socket: PlayerSocket, item: str | _Head) -> None:
+        self._writing_since = self._clock()
+        if isinstance(item, str):
+            await socket.send_text(item)
+            return
+        await socket.send_text(item.text)
+        self.last_segment_index = item.segment_index
 
     async def _write_frame(self, socket: PlayerSocket, waiting: _Waiting) -> None:
         self._num_frames -= 1
@@ -155,7 +172,6 @@ class Outbox:
         await socket.send_bytes(header.pack() + frame.data)
         self.num_sent += 1
         self.num_bytes += len(frame.data)
-        self.last_frame_index = frame.frame_index
         if self.on_frame is not None:
             self.on_frame(frame.action_index)
 

@@ -124,6 +124,7 @@ class Relay:
     def tell_ready(self, received: Received, ready: protocol.Ready) -> None:
         """Tell the player that its session is open, with the start image if there is one."""
         self._begin(ready.encoding, ready.next_action_index)
+        self._outbox.last_segment_index = ready.next_segment_index - 1
         self._outbox.push(ready)
         self._push_frames(0, received.frames, received.frame_index, received.action_index)
 
@@ -189,7 +190,7 @@ class Relay:
         waited = 0.0 if came_at is None else time.monotonic() - came_at
         self.action_to_frame_seconds = None if came_at is None else waited
         self._outbox.make_room(len(received.frames))
-        self._outbox.push(
+        self._outbox.push_segment(
             protocol.Segment(
                 segment_index=event.segment_index,
                 first_frame_index=received.frame_index[0],

@@ -148,6 +148,7 @@ async def test_an_engine_that_stays_away_leaves_the_session_to_be_resumed(gatewa
             assert (error.code, error.is_retryable) == (ErrorCode.NO_BACKEND, True)
             assert await player.close_code() == protocol.CLOSE_NO_BACKEND
         running.engine.revive()
+        await running.until(lambda: running.parts.pool.is_any_up)
         async with running.connect() as again:
             ready = await again.resume(first.resume_token, 4)
             await again.act(ready.next_action_index, 4)
@@ -356,6 +357,7 @@ async def test_a_token_whose_resume_failed_for_now_is_still_good(gateway, config
             await early.send(protocol.Resume(resume_token=first.resume_token, last_frame_index=4))
             assert (await early.receive()).code is ErrorCode.NO_BACKEND
         running.engine.revive()
+        await running.until(lambda: running.parts.pool.is_any_up)
         async with running.connect() as again:
             assert (await again.resume(first.resume_token, 4)).next_action_index == 4
 
@@ -369,3 +371,23 @@ async def test_a_session_that_nobody_waited_for_is_not_kept(gateway, engine_conf
         await running.until(lambda: len(running.parts.directory) == 0)
         assert running.engine.num_sessions == 0
         assert not running.engine._parked
+
+
+async def test_credits_for_what_was_not_sent_are_refused_and_let_nothing_pile_up(
+    gateway, engine_config
+) -> None:
+    big = engine_config.model_copy(update={"frame_bytes": 500_000})
+    async with (
+        gateway(engine=big) as running,
+        running.connect(max_queue=1, close_timeout=0.1) as greedy,
+    ):
+        await greedy.open()
+        await greedy.act(0, 200)
+        [session] = running.parts.directory
+        outbox = session._seat.outbox
+        for segment_index in range(50):
+            await greedy.send(protocol.FramesReceived(segment_index=segment_index))
+        errors = running.parts.metrics.errors.labels(ErrorCode.BAD_MESSAGE)
+        await running.until(lambda: errors._value.get() >= 30)
+        await running.until(lambda: outbox.blocked_seconds() > 0.1)
+        assert outbox._num_frames <= 3 * big.frames_per_segment

@@ -228,6 +228,8 @@ async def test_messages_that_do_not_belong_are_refused_and_the_session_goes_on(g
             await player.send(message)
             error = await player.receive()
             assert (error.code, error.is_fatal) == (code, False), message
+            is_read = isinstance(message, dict) and message["type"] != "nothing"
+            assert error.refused == (message["type"] if is_read else "")
         await player.act(0, 4)
         await player.until_frame(4)
 

@@ -71,8 +71,11 @@ def _expected(stage: Stage) -> Mapping[tuple[str, int], Walked]:
     """Walk every seed undisturbed on every release, each served alone; the first is back then."""
     expected = {}
     seeds = range(stage.config.seed, stage.config.seed + _NUM_SEEDS)
-    for source in (*stage.sources[1:], stage.sources[0]):
-        if len(stage.sources) > 1:
+    others = {source.digest: source for source in stage.sources}
+    first = stage.sources[0]
+    del others[first.digest]
+    for source in (*others.values(), first):
+        if others:
             stage.service.replace(source)
             _let_old_engines_go(stage, 0)
         for seed, walked in stage.undisturbed(seeds, stage.config.num_frames).items():

@@ -108,7 +108,7 @@ def tell_slow_layers(module: nn.Module, device: torch.device) -> str | None:
     num_fp8 = sum(isinstance(layer, Fp8Linear) for layer in module.modules())
     if not num_fp8 or multiplies_fp8(device):
         return None
-    told = f"{num_fp8} FP8 layers multiplied in float32"
+    told = f"FP8, multiplied in float32 ({num_fp8} of them)"
     log_event(_LOGGER, "fp8_fallback", logging.WARNING, device=str(device), layers=num_fp8)
     return told
 

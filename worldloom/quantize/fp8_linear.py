@@ -9,6 +9,8 @@ Letters: M tokens, K input features, N output features.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -84,3 +86,18 @@ def fp8_matmul(
     products = rows.values.float() @ weight_NK.float().t()
     outputs = products.mul_(rows.scale).mul_(weight_scale_N)
     return (outputs if bias_N is None else outputs.add_(bias_N)).to(dtype)
+
+
+def fp8_sums(
+    rows: Rows, weight_NK: Shaped[Tensor, "N K"], dtype: torch.dtype
+) -> Float[Tensor, "M N"]:
+    """Return the product of FP8 rows and FP8 weights before their scales, on a GPU."""
+    one = _one(rows.values.device)
+    return torch._scaled_mm(  # noqa: SLF001 - torch's one door to FP8 products
+        rows.values, weight_NK.t(), scale_a=one, scale_b=one, out_dtype=dtype, use_fast_accum=True
+    )
+
+
+@cache
+def _one(device: torch.device) -> Tensor:
+    return torch.ones((), device=device)

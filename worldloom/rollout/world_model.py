@@ -42,7 +42,7 @@ from worldloom.rollout.segment import Conditioner
 
 Frames = UInt8[ByteArray, "*frames Y X 3"]
 
-_LATENTS_DECODED_AT_ONCE = 3
+_MOST_LATENTS_DECODED_AT_ONCE = 5
 StartImage = Shaped[ByteArray, "..."]
 """An image from outside, of any shape until `image_to_video` has checked it."""
 GivenPoses = Float[FloatArray, "..."]
@@ -187,18 +187,27 @@ class PendingFrames:
         return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
+def latents_decoded_at_once(config: TransformerConfig) -> int:
+    """Return into how many latents a segment's are cut for the decoder, so that all cuts are alike.
+
+    A window of the published model at once would need more memory than its transformer.
+    """
+    latents = config.segment_latents
+    most = min(latents, _MOST_LATENTS_DECODED_AT_ONCE)
+    return next(count for count in range(most, 0, -1) if not latents % count)
+
+
 def decode(
     model: WorldModel, latents: Latents, cache: DecoderCache | None
 ) -> tuple[PendingFrames, DecoderCache]:
     """Begin to decode the frames that new latents add; return them and the cache for the next.
 
     On a GPU nobody waits: it happens on the model's decoding stream, behind what makes the latents
-    and beside whatever comes next. A few latents are decoded at a time: a window of the published
-    model at once would need more memory than its transformer.
+    and beside whatever comes next.
     """
     chunks = []
     with beside(model.decode_stream, latents):
-        for chunk in latents.split(_LATENTS_DECODED_AT_ONCE, dim=2):
+        for chunk in latents.split(latents_decoded_at_once(model.transformer.config), dim=2):
             video, cache = model.decoder(chunk, cache)
             chunks.append(HostCopy(pixels_of(video)))
     assert cache is not None, "there are latents to decode"

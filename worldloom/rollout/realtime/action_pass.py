@@ -19,15 +19,8 @@ from torch import Tensor, nn
 from worldloom.errors import ConfigError
 from worldloom.model.action_module import ActionModule
 from worldloom.model.rope import Rotation, rotate
-from worldloom.rollout.realtime.rows import (
-    Residual,
-    Tokens,
-    Update,
-    activate,
-    format_of,
-    multiply,
-    update,
-)
+from worldloom.rollout.realtime.product import Product, answer_of, format_of, multiply
+from worldloom.rollout.realtime.rows import Residual, Tokens, Update, activate, update
 from worldloom.rollout.realtime.time_attention import PlaceKeys, attend_in_time
 
 
@@ -90,21 +83,19 @@ class ActionPass:
         said = self._mouse(rows.values, told, places)
         asks = format_of(module.keyboard_q)
         tokens, rows = update(Residual(tokens, said), Update(), asks)
-        query = multiply(module.keyboard_q, rows, dtype)
+        query = answer_of(module.keyboard_q, rows, dtype)
         read = attend_in_time(query, told.keyboard, module.keyboard_norm_q, told.rotation, places)
-        out = activate(read, "none", format_of(module.keyboard_out))
+        out = activate(Product(read), "none", format_of(module.keyboard_out))
         return Residual(tokens, multiply(module.keyboard_out, out, dtype))
 
-    def _mouse(self, tokens: Tokens, told: ToldActions, places: int) -> Tokens:
+    def _mouse(self, tokens: Tokens, told: ToldActions, places: int) -> Product:
         module, dtype = self.module, tokens.dtype
-        entered = activate(
-            F.linear(tokens, self._of_tokens), "gelu", format_of(self.inner), told.mouse
-        )
-        hidden = multiply(self.inner, entered, dtype)
-        _, rows = update(Residual(hidden), Update(norm=self.norm), format_of(module.mouse_qkv))
-        query, keys, values = multiply(module.mouse_qkv, rows, dtype).chunk(3, dim=-1)
+        entered = Product(F.linear(tokens, self._of_tokens))
+        rows = activate(entered, "gelu", format_of(self.inner), told.mouse)
+        hidden = Residual(answer_of(self.inner, rows, dtype))
+        _, rows = update(hidden, Update(norm=self.norm), format_of(module.mouse_qkv))
+        query, keys, values = answer_of(module.mouse_qkv, rows, dtype).chunk(3, dim=-1)
         seen = PlaceKeys(keys, values, module.mouse_norm_k)
         read = attend_in_time(query, seen, module.mouse_norm_q, told.rotation, places)
-        return multiply(
-            module.mouse_out, activate(read, "none", format_of(module.mouse_out)), dtype
-        )
+        rows = activate(Product(read), "none", format_of(module.mouse_out))
+        return multiply(module.mouse_out, rows, dtype)

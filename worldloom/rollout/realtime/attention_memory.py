@@ -22,13 +22,15 @@ from worldloom.model.attention import attend
 from worldloom.model.rope import Rotation
 from worldloom.quantize.rows import FP8
 from worldloom.rollout.realtime import triton_attention as kernels
+from worldloom.rollout.realtime.product import Product
 from worldloom.rollout.realtime.rows import turn_into
 
 Rows = Float[Tensor, "R E"]
 Mask = Bool[Tensor, "B S"]
 Size = tuple[int, int, int, int]  # B, S, N, D
 
-_BLOCK_M, _BLOCK_N = 64, 128
+_BLOCK_N = 64
+_LONG_QUERIES = 8192  # from here on larger tiles of queries are faster (measured on an H100)
 _TRANSPOSED_TILE = 64
 _ALIGNED_TOKENS = 16  # of 8 bits: what a tensor descriptor's rows must be a multiple of
 _LOG2_E = 1.4426950408889634
@@ -40,18 +42,24 @@ class AttentionMemory(Protocol):
     def write_keys(
         self,
         first_row: int,
-        keys: Rows,
+        keys: Product,
         norm: nn.RMSNorm | None,
         rotation: Rotation,
         plain: Rows | None = None,
     ) -> None:
         """Write normed and turned keys from a row on; `plain` takes them before they are turned."""
 
-    def write_values(self, first_row: int, values: Rows, rotation: Rotation | None) -> None:
-        """Write values from a row on, turned where a rotation is given."""
+    def write_values(
+        self,
+        first_row: int,
+        values: Product,
+        rotation: Rotation | None,
+        plain: Rows | None = None,
+    ) -> None:
+        """Write values from a row on, turned where a rotation is given; `plain` as with keys."""
 
     def read(
-        self, query: Rows, norm: nn.RMSNorm, rotation: Rotation, mask: Mask | None = None
+        self, query: Product, norm: nn.RMSNorm, rotation: Rotation, mask: Mask | None = None
     ) -> Rows:
         """Return what queries see, normed and turned first; the mask is true where they may."""
 
@@ -67,7 +75,7 @@ class FullMemory:
     def write_keys(
         self,
         first_row: int,
-        keys: Rows,
+        keys: Product,
         norm: nn.RMSNorm | None,
         rotation: Rotation,
         plain: Rows | None = None,
@@ -75,16 +83,22 @@ class FullMemory:
         """Write normed and turned keys from a row on."""
         turn_into(self.keys, first_row, keys, norm, rotation, plain)
 
-    def write_values(self, first_row: int, values: Rows, rotation: Rotation | None) -> None:
-        """Write values from a row on, turned where a rotation is given."""
-        turn_into(self.values, first_row, values, None, rotation)
+    def write_values(
+        self,
+        first_row: int,
+        values: Product,
+        rotation: Rotation | None,
+        plain: Rows | None = None,
+    ) -> None:
+        """Write values from a row on, turned where a rotation is given; `plain` as with keys."""
+        turn_into(self.values, first_row, values, None, rotation, plain)
 
     def read(
-        self, query: Rows, norm: nn.RMSNorm, rotation: Rotation, mask: Mask | None = None
+        self, query: Product, norm: nn.RMSNorm, rotation: Rotation, mask: Mask | None = None
     ) -> Rows:
         """Return what queries see."""
-        shape = (len(self.keys), len(query) // len(self.keys), *self.keys.shape[2:])
-        turned = query.new_empty(shape)
+        batch = len(self.keys)
+        turned = self.keys.new_empty(batch, len(query.sums) // batch, *self.keys.shape[2:])
         turn_into(turned, 0, query, norm, rotation)
         seen = None if mask is None else mask[:, None, None]
         return read_heads(turned, self.keys, self.values, seen)
@@ -105,7 +119,7 @@ class Fp8Memory:
     def write_keys(
         self,
         first_row: int,
-        keys: Rows,
+        keys: Product,
         norm: nn.RMSNorm | None,
         rotation: Rotation,
         plain: Rows | None = None,
@@ -113,29 +127,38 @@ class Fp8Memory:
         """Write normed and turned keys from a row on."""
         turn_into(self._keys, first_row, keys, norm, rotation, plain)
 
-    def write_values(self, first_row: int, values: Rows, rotation: Rotation | None) -> None:
-        """Write values from a row on, turned where a rotation is given."""
-        batch, width = self._size[0], values.shape[1]
-        rows_a_sample = len(values) // batch
-        if rotation is not None:
-            turned = values.new_empty(batch, rows_a_sample, *self._size[2:])
-            turn_into(turned, 0, values, None, rotation)
-            values = turned.flatten(2).flatten(0, 1)
+    def write_values(
+        self,
+        first_row: int,
+        values: Product,
+        rotation: Rotation | None,
+        plain: Rows | None = None,
+    ) -> None:
+        """Write values from a row on, turned where a rotation is given; `plain` as with keys."""
+        batch, width = self._size[0], values.sums.shape[1]
+        rows_a_sample = len(values.sums) // batch
+        if rotation is not None or plain is not None:
+            turned = values.sums.new_empty(batch, rows_a_sample, *self._size[2:])
+            turn_into(turned, 0, values, None, rotation, plain)
+            values = Product(turned.flatten(2).flatten(0, 1))
         tile = _TRANSPOSED_TILE
         grid = (triton.cdiv(rows_a_sample, tile), triton.cdiv(width, tile), batch)
         kernels.transpose_kernel[grid](
-            values, self._values, rows_a_sample, width, self._values.shape[1], first_row,
+            values.sums, values.row_scale, values.column_scale, values.bias, self._values,
+            rows_a_sample, width, self._values.shape[1], first_row,
+            IS_SCALED=values.row_scale is not None, HAS_BIAS=values.bias is not None,
             BLOCK_R=tile, BLOCK_C=tile,
         )  # fmt: skip
 
     def read(
-        self, query: Rows, norm: nn.RMSNorm, rotation: Rotation, mask: Mask | None = None
+        self, query: Product, norm: nn.RMSNorm, rotation: Rotation, mask: Mask | None = None
     ) -> Rows:
         """Return what queries see."""
         batch, _, heads, head_dim = self._size
-        turned = query.new_empty(batch, len(query) // batch, heads, head_dim, dtype=FP8)
+        rows_a_sample = len(query.sums) // batch
+        turned = query.sums.new_empty(batch, rows_a_sample, heads, head_dim, dtype=FP8)
         turn_into(turned, 0, query, norm, rotation)
-        return fp8_attention(turned, self._keys, self._values, query.dtype, mask)
+        return fp8_attention(turned, self._keys, self._values, query.sums.dtype, mask)
 
 
 def read_heads(
@@ -162,12 +185,14 @@ def fp8_attention(
     num_keys = keys.shape[1]
     out = torch.empty(batch * num_queries, heads * head_dim, dtype=dtype, device=query.device)
     by_rows = [x.flatten(2).flatten(0, 1) for x in (query, keys)]
-    kernels.attention_kernel[(triton.cdiv(num_queries, _BLOCK_M), heads, batch)](
-        TensorDescriptor.from_tensor(by_rows[0], [_BLOCK_M, head_dim]),
+    is_long = num_queries >= _LONG_QUERIES
+    block_m, num_warps = (128, 8) if is_long else (64, 4)
+    kernels.attention_kernel[(triton.cdiv(num_queries, block_m), heads, batch)](
+        TensorDescriptor.from_tensor(by_rows[0], [block_m, head_dim]),
         TensorDescriptor.from_tensor(by_rows[1], [_BLOCK_N, head_dim]),
         TensorDescriptor.from_tensor(values, [head_dim, _BLOCK_N]),
         mask, out, num_queries, num_keys, head_dim**-0.5 * _LOG2_E,
         HAS_TAIL=num_keys % _BLOCK_N != 0, HAS_MASK=mask is not None,
-        BLOCK_M=_BLOCK_M, BLOCK_N=_BLOCK_N, D=head_dim, num_warps=4, num_stages=3,
+        BLOCK_M=block_m, BLOCK_N=_BLOCK_N, D=head_dim, num_warps=num_warps, num_stages=3,
     )  # fmt: skip
     return out

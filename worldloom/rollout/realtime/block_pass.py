@@ -23,13 +23,12 @@ from worldloom.model.rope import Rotation
 from worldloom.quantize.rows import Rows
 from worldloom.rollout.realtime.action_pass import ActionPass, ToldActions
 from worldloom.rollout.realtime.attention_memory import AttentionMemory, read_heads
+from worldloom.rollout.realtime.product import Product, format_of, multiply
 from worldloom.rollout.realtime.rows import (
     Residual,
     Tokens,
     Update,
     activate,
-    format_of,
-    multiply,
     turn_into,
     update,
 )
@@ -125,40 +124,41 @@ class BlockPass:
         seen: Seen,
         committed: BlockContext | None,
         dtype: torch.dtype,
-    ) -> Tokens:
+    ) -> Product:
         attention, memory = self.block.self_attn, seen.memory
         keys, values = multiply(attention.k, rows, dtype), multiply(attention.v, rows, dtype)
-        plain = None
-        if committed is not None:
-            plain = committed.keys.flatten(2).flatten(0, 1)
-            committed.values.copy_(values.view(committed.values.shape))
+        plain_keys, plain_values = (
+            (None, None)
+            if committed is None
+            else (x.flatten(2).flatten(0, 1) for x in (committed.keys, committed.values))
+        )
         of_values = rotation if attention.turns_values else None
-        memory.write_keys(seen.num_context, keys, attention.norm_k, rotation, plain)
-        memory.write_values(seen.num_context, values, of_values)
+        memory.write_keys(seen.num_context, keys, attention.norm_k, rotation, plain_keys)
+        memory.write_values(seen.num_context, values, of_values, plain_values)
         query = multiply(attention.q, rows, dtype)
         out = memory.read(query, attention.norm_q, rotation, seen.mask)
         if of_values is not None:
             out = _turned_back(out, of_values)
         return _project(attention.o, out)
 
-    def _read_prompt(self, rows: Rows, prompt: BlockContext, dtype: torch.dtype) -> Tokens:
+    def _read_prompt(self, rows: Rows, prompt: BlockContext, dtype: torch.dtype) -> Product:
         cross = self.block.cross_attn
         assert cross is not None, "asked only of blocks that read the prompt"
         batch, _, heads, head_dim = prompt.keys.shape
         asked = multiply(cross.q, rows, dtype)
-        query = asked.new_empty(batch, len(asked) // batch, heads, head_dim)
+        query = asked.sums.new_empty(batch, len(asked.sums) // batch, heads, head_dim)
         turn_into(query, 0, asked, cross.norm_q, None)
         return _project(cross.o, read_heads(query, prompt.keys, prompt.values))
 
 
-def _project(layer: nn.Module, read: Tokens) -> Tokens:
-    return multiply(layer, activate(read, "none", format_of(layer)), read.dtype)
+def _project(layer: nn.Module, read: Tokens) -> Product:
+    return multiply(layer, activate(Product(read), "none", format_of(layer)), read.dtype)
 
 
 def _turned_back(rows: Tensor, rotation: Rotation) -> Tensor:
     """Turn what was read [R, E] back by the reader's own rotation [B, L, N, P]."""
     cosine, sine = rotation
     turned = rows.new_empty(*cosine.shape[:-1], 2 * cosine.shape[-1])
-    turn_into(turned, 0, rows, None, (cosine, -sine))
+    turn_into(turned, 0, Product(rows), None, (cosine, -sine))
     back: Tensor = turned.flatten(2).flatten(0, 1)
     return back

@@ -12,15 +12,8 @@ from torch import Tensor
 
 from worldloom.model.camera_injection import CameraInjector
 from worldloom.quantize.rows import Rows
-from worldloom.rollout.realtime.rows import (
-    Residual,
-    RowFormat,
-    Update,
-    activate,
-    format_of,
-    multiply,
-    update,
-)
+from worldloom.rollout.realtime.product import RowFormat, answer_of, format_of, multiply
+from worldloom.rollout.realtime.rows import Residual, Update, activate, update
 
 OfRows = Float[Tensor, "R E"]
 
@@ -43,4 +36,4 @@ class CameraPass:
         inner = multiply(injector.inner, rows, dtype)
         outer = multiply(injector.outer, activate(inner, "silu", format_of(injector.outer)), dtype)
         _, hidden = update(Residual(rays, outer), Update(), format_of(injector.scale))
-        return multiply(injector.scale, hidden, dtype), multiply(injector.shift, hidden, dtype)
+        return answer_of(injector.scale, hidden, dtype), answer_of(injector.shift, hidden, dtype)

@@ -2,7 +2,8 @@
 
 A replay costs the host one launch, whatever the function launches. Inputs are copied into tensors
 of the graph's own; what is answered is the same tensors every time, overwritten by the next call.
-On a CPU the function is simply called. It does not know what is computed.
+On a CPU, and without memory for graphs, the function is simply called. It does not know what is
+computed.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ AnyTensor = Shaped[Tensor, "..."]
 
 
 class GraphMemory:
-    """Memory that graphs share which never run at the same time."""
+    """Memory that graphs share which never run at the same time; without it none is captured."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_used: bool = True) -> None:
         """Ask for it, where there is a GPU."""
-        self.pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
+        is_used = is_used and torch.cuda.is_available()
+        self.pool = torch.cuda.graph_pool_handle() if is_used else None
 
 
 class Captured(Generic[AnswerT]):
@@ -44,7 +46,7 @@ class Captured(Generic[AnswerT]):
 
     def __call__(self, *inputs: AnyTensor) -> AnswerT:
         """Return the function's answer; nobody waits for the device."""
-        if not inputs[0].is_cuda:
+        if not inputs[0].is_cuda or self._memory.pool is None:
             return self._function(*inputs)
         if self._graph is None:
             return self._capture(inputs)

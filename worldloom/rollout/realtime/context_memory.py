@@ -20,6 +20,7 @@ from worldloom.model.config import TransformerConfig
 from worldloom.model.rope import Rotation
 from worldloom.rollout.realtime.attention_memory import AttentionMemory, Size
 from worldloom.rollout.realtime.block_pass import Seen
+from worldloom.rollout.realtime.product import Product
 
 
 class ContextMemory:
@@ -52,8 +53,9 @@ class ContextMemory:
             raise ValueError(message)
         of_values = rotation if self._turns_values else None
         for memory, block in zip(self._memories, blocks, strict=True):
-            memory.write_keys(0, block.keys.flatten(2).flatten(0, 1), None, rotation)
-            memory.write_values(0, block.values.flatten(2).flatten(0, 1), of_values)
+            keys, values = (Product(x.flatten(2).flatten(0, 1)) for x in (block.keys, block.values))
+            memory.write_keys(0, keys, None, rotation)
+            memory.write_values(0, values, of_values)
 
     def seen(self, index: int, is_valid: Bool[Tensor, "1 S"] | None) -> Seen:
         """Return what block `index` sees; own tokens are always there."""

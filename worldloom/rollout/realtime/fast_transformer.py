@@ -42,7 +42,8 @@ from worldloom.rollout.realtime.block_pass import BlockPass, Seen, Told
 from worldloom.rollout.realtime.camera_pass import CameraPass
 from worldloom.rollout.realtime.captured import Captured, GraphMemory
 from worldloom.rollout.realtime.context_memory import ContextMemory
-from worldloom.rollout.realtime.rows import Residual, Update, format_of, multiply, update
+from worldloom.rollout.realtime.product import answer_of, format_of
+from worldloom.rollout.realtime.rows import Residual, Update, update
 
 Shape = tuple[int, int, int]  # samples, latents, of them memory
 Prepared = tuple[list[tuple[Tensor, Tensor]], list[ToldActions | None], Rotation]
@@ -59,12 +60,19 @@ class FastSegment(PreparedSegment):
 class FastTransformer:
     """A transformer's weights, run fast."""
 
-    def __init__(self, transformer: WorldModelTransformer, *, attends_in_fp8: bool = False) -> None:
+    def __init__(
+        self,
+        transformer: WorldModelTransformer,
+        *,
+        attends_in_fp8: bool = False,
+        captures_graphs: bool = True,
+    ) -> None:
         """Take a network whose layers are final: quantized, on their device, in their type.
 
         Args:
             transformer: the network; its layers are used, not copied.
             attends_in_fp8: multiply queries, keys and values in FP8 (GPUs from Hopper on).
+            captures_graphs: replay passes from graphs; False launches every kernel anew.
 
         Raises:
             MachineError: for FP8 on a device that does not multiply it.
@@ -87,7 +95,7 @@ class FastTransformer:
         self._prepare: dict[Shape, Captured[Prepared]] = {}
         self._denoise: dict[tuple[Shape, bool], Captured[Tensor]] = {}
         self._commit: dict[tuple[Shape, bool], Captured[Tensor]] = {}
-        self._graph_memory = GraphMemory()
+        self._graph_memory = GraphMemory(is_used=captures_graphs)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -229,7 +237,7 @@ class FastTransformer:
         speaks = time_BTE.flatten(0, 1)[:, None] + network.head_modulation
         change = Update(norm=network.head_norm, modulation=(speaks[:, 1], speaks[:, 0]))
         _, rows = update(residual, change, format_of(network.head))
-        patches = multiply(network.head, rows, self.dtype)
+        patches = answer_of(network.head, rows, self.dtype)
         return network._to_latents(  # noqa: SLF001 - a friend of the network
             patches.unflatten(0, (*shape[:2], -1))
         )

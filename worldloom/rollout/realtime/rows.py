@@ -15,20 +15,16 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 import triton
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldloom.model.rope import Rotation, rotate
-from worldloom.quantize.eight_bit_linear import EightBitLinear
 from worldloom.quantize.rows import FP8, INT8, Rows, quantize_rows
 from worldloom.rollout.realtime import triton_rows as kernels
+from worldloom.rollout.realtime.product import Product, RowFormat
 
 Tokens = Float[Tensor, "R E"]
-Hidden = Float[Tensor, "R H"]
 OfGroups = Float[Tensor, "G E"]
-RowFormat = torch.dtype | None
-"""Of the rows a layer reads: an 8-bit type, or None for full precision."""
-
 _FORMATS = {None: kernels.FULL, INT8: kernels.INT8, FP8: kernels.FP8}
 _ACTIVATIONS = {"none": kernels.NOTHING, "gelu": kernels.GELU, "silu": kernels.SILU}
 
@@ -38,7 +34,7 @@ class Residual:
     """The residual stream, and what has been worked out for it but not yet added."""
 
     tokens: Tensor  # [R, E]
-    added: Tensor | None = None  # [R, E]
+    added: Product | None = None  # [R, E]
     gate: Tensor | None = None  # [G, E], of `added`
 
 
@@ -52,27 +48,14 @@ class Update:
     replaces: bool = False  # the norm becomes the stream
 
 
-def format_of(layer: nn.Module) -> RowFormat:
-    """Return the format of the rows that a linear layer reads."""
-    return layer.row_format if isinstance(layer, EightBitLinear) else None
-
-
-def multiply(layer: nn.Module, rows: Rows, dtype: torch.dtype) -> Hidden:
-    """Return a linear layer's answer to rows in its format."""
-    if isinstance(layer, EightBitLinear):
-        return layer.of_rows(rows, dtype)
-    assert rows.scale is None, "rows in 8 bits go to layers in 8 bits"
-    answer: Tensor = layer(rows.values)
-    return answer
-
-
 def update(residual: Residual, change: Update, row_format: RowFormat) -> tuple[Tokens, Rows]:
     """Return the residual stream and the rows that the next product reads."""
     if residual.tokens.is_cuda:
         return _update_on_gpu(residual, change, row_format)
     x, gate = residual.tokens, residual.gate
     if residual.added is not None:
-        x = x + (residual.added if gate is None else residual.added * _spread(gate, x))
+        added = residual.added.finished()
+        x = x + (added if gate is None else added * _spread(gate, x))
     if change.camera is not None:
         x = x * (1 + change.camera[0]) + change.camera[1]
     normed = x if change.norm is None else change.norm(x)
@@ -85,16 +68,17 @@ def update(residual: Residual, change: Update, row_format: RowFormat) -> tuple[T
 
 
 def activate(
-    hidden: Hidden,
+    product: Product,
     activation: str,
     row_format: RowFormat,
     offset: Float[Tensor, "G H"] | None = None,
 ) -> Rows:
     """Return rows after an activation (none, gelu, silu); `offset` is added first, by group."""
     if activation == "none" and row_format is None and offset is None:
-        return Rows(hidden)
-    if hidden.is_cuda:
-        return _activate_on_gpu(hidden, activation, row_format, offset)
+        return Rows(product.finished())
+    if product.sums.is_cuda:
+        return _activate_on_gpu(product, activation, row_format, offset)
+    hidden = product.finished()
     if offset is not None:
         hidden = hidden + _spread(offset, hidden)
     if activation == "gelu":
@@ -107,7 +91,7 @@ def activate(
 def turn_into(
     buffer: Float[Tensor, "B S N D"],
     first_row: int,
-    x: Tokens,
+    product: Product,
     norm: nn.RMSNorm | None,
     rotation: Rotation | None,
     plain: Float[Tensor, "R E"] | None = None,
@@ -117,14 +101,15 @@ def turn_into(
     Args:
         buffer: of keys, values or queries, rows of every sample.
         first_row: where a sample's rows begin.
-        x: rows of all samples, in order.
+        product: rows of all samples, in order.
         norm: over the whole width; None leaves rows as they are.
         rotation: [B, L, N, P] of the rows; None turns nothing.
         plain: takes the rows before they are turned.
     """
-    if x.is_cuda:
-        _turn_on_gpu(buffer, first_row, x, norm, rotation, plain)
+    if product.sums.is_cuda:
+        _turn_on_gpu(buffer, first_row, product, norm, rotation, plain)
         return
+    x = product.finished()
     normed = x if norm is None else norm(x)
     if plain is not None:
         plain.copy_(normed)
@@ -146,6 +131,15 @@ def _empty_rows(like: Tensor, row_format: RowFormat) -> tuple[Tensor, Tensor | N
         return torch.empty_like(like), None
     scale = torch.empty(len(like), 1, dtype=torch.float32, device=like.device)
     return torch.empty_like(like, dtype=row_format), scale
+
+
+def _pointers(
+    product: Product | None,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Return what a kernel reads of a product; a bias alone is in the sums already."""
+    if product is None:
+        return None, None, None, None
+    return product.sums, product.row_scale, product.column_scale, product.bias
 
 
 def _warps(width: int) -> int:
@@ -170,14 +164,16 @@ def _update_on_gpu(
             return x, Rows(x)
     else:
         out, out_scale = _empty_rows(x, row_format)
+    sums, row_scale, column_scale, bias = _pointers(added)
     kernels.update_kernel[(num_rows,)](
-        x, added, gate, camera_scale, camera_shift,
+        x, sums, row_scale, column_scale, bias, gate, camera_scale, camera_shift,
         None if norm is None else norm.weight, None if norm is None else norm.bias,
         scale, shift, kept, out, out_scale,
         width, num_rows if grouped is None else num_rows // len(grouped),
         0 if gate is None else gate.stride(0), 0 if scale is None else scale.stride(0),
         0.0 if norm is None else norm.eps,
-        HAS_ADDED=added is not None, HAS_GATE=gate is not None,
+        HAS_ADDED=added is not None, IS_SCALED=row_scale is not None, ADDS_BIAS=bias is not None,
+        HAS_GATE=gate is not None,
         HAS_CAMERA=camera_scale is not None, IS_NORMED=norm is not None,
         HAS_AFFINE=norm is not None and norm.elementwise_affine,
         HAS_MODULATION=scale is not None, KEEPS=keeps, FORMAT=_FORMATS[row_format],
@@ -187,13 +183,15 @@ def _update_on_gpu(
 
 
 def _activate_on_gpu(
-    hidden: Tensor, activation: str, row_format: RowFormat, offset: Tensor | None
+    product: Product, activation: str, row_format: RowFormat, offset: Tensor | None
 ) -> Rows:
-    num_rows, width = hidden.shape
-    out, out_scale = _empty_rows(hidden, row_format)
+    num_rows, width = product.sums.shape
+    out, out_scale = _empty_rows(product.sums, row_format)
+    pointers = _pointers(product)
     kernels.activate_kernel[(num_rows,)](
-        hidden, offset, out, out_scale, width,
+        *pointers, offset, out, out_scale, width,
         num_rows if offset is None else num_rows // len(offset),
+        IS_SCALED=product.row_scale is not None, HAS_BIAS=pointers[-1] is not None,
         HAS_OFFSET=offset is not None, ACTIVATION=_ACTIVATIONS[activation],
         FORMAT=_FORMATS[row_format],
         BLOCK=triton.next_power_of_2(width), num_warps=_warps(width),
@@ -204,17 +202,19 @@ def _activate_on_gpu(
 def _turn_on_gpu(
     buffer: Tensor,
     first_row: int,
-    x: Tensor,
+    product: Product,
     norm: nn.RMSNorm | None,
     rotation: Rotation | None,
-    plain: Shaped[Tensor, "R E"] | None,
+    plain: Tensor | None,
 ) -> None:
-    num_rows, width = x.shape
+    num_rows, width = product.sums.shape
     cosine, sine = rotation or (None, None)
+    pointers = _pointers(product)
     kernels.turn_kernel[(num_rows,)](
-        x, None if norm is None else norm.weight, cosine, sine, plain, buffer,
+        *pointers, None if norm is None else norm.weight, cosine, sine, plain, buffer,
         width, num_rows // len(buffer), buffer.stride(0), first_row,
         0.0 if norm is None else norm.eps,
+        IS_SCALED=product.row_scale is not None, HAS_BIAS=pointers[-1] is not None,
         IS_NORMED=norm is not None, IS_TURNED=rotation is not None, KEEPS_PLAIN=plain is not None,
         BLOCK=triton.next_power_of_2(width), num_warps=_warps(width),
     )  # fmt: skip

@@ -16,30 +16,6 @@ import triton.language as tl
 
 
 @triton.jit
-def _take_tile(
-    query, keys, values, is_there, most, total, mixed, start, sample, head, seq_keys, scale,
-    HAS_TAIL: tl.constexpr, HAS_MASK: tl.constexpr,
-    BLOCK_N: tl.constexpr, D: tl.constexpr,
-):  # fmt: skip
-    """Take one tile of keys into the running softmax."""
-    n = start + tl.arange(0, BLOCK_N)
-    scores = tl.dot(query, keys.load([sample * seq_keys + start, head * D]).T)
-    if HAS_TAIL:
-        scores = tl.where((n < seq_keys)[None], scores, -1e30)
-    if HAS_MASK:
-        seen = tl.load(is_there + sample * seq_keys + n, mask=n < seq_keys, other=0)
-        scores = tl.where((seen != 0)[None], scores, -1e30)
-    now = tl.maximum(most, tl.max(scores, 1) * scale)
-    weights = tl.exp2(scores * scale - now[:, None] + 8.0)
-    shrink = tl.exp2(most - now)
-    total = total * shrink + tl.sum(weights, 1)
-    row = (sample * tl.num_programs(1) + head) * D
-    turned = values.load([row, start]).T
-    mixed = tl.dot(weights.to(turned.dtype), turned, mixed * shrink[:, None])
-    return now, total, mixed
-
-
-@triton.jit
 def attention_kernel(
     queries, keys, values, is_there, out, seq_queries, seq_keys, scale,
     HAS_TAIL: tl.constexpr, HAS_MASK: tl.constexpr,
@@ -47,23 +23,42 @@ def attention_kernel(
 ):  # fmt: skip
     """Mix values [B N D, S] by queries [B L, N D] and keys [B S, N D] into [B L, N D]."""
     head, sample = tl.program_id(1), tl.program_id(2)
-    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    query = queries.load([sample * seq_queries + tl.program_id(0) * BLOCK_M, head * D])
+    first_query, first_key = tl.program_id(0) * BLOCK_M, sample * seq_keys
+    first_value = (sample * tl.num_programs(1) + head) * D
+    query = queries.load([sample * seq_queries + first_query, head * D])
     most = tl.full((BLOCK_M,), -1e30, tl.float32)
     total = tl.zeros((BLOCK_M,), tl.float32)
     mixed = tl.zeros((BLOCK_M, D), tl.float32)
     whole = seq_keys // BLOCK_N * BLOCK_N
-    for start in range(0, whole, BLOCK_N):
-        most, total, mixed = _take_tile(
-            query, keys, values, is_there, most, total, mixed, start, sample, head, seq_keys,
-            scale, False, HAS_MASK, BLOCK_N, D,
-        )  # fmt: skip
-    if HAS_TAIL:
-        most, total, mixed = _take_tile(
-            query, keys, values, is_there, most, total, mixed, whole, sample, head, seq_keys,
-            scale, True, HAS_MASK, BLOCK_N, D,
-        )  # fmt: skip
+    for start in tl.range(0, whole, BLOCK_N):
+        scores = tl.dot(query, keys.load([first_key + start, head * D]).T)
+        if HAS_MASK:
+            seen = tl.load(is_there + first_key + start + tl.arange(0, BLOCK_N))
+            scores = tl.where((seen != 0)[None], scores, -1e30)
+        now = tl.maximum(most, tl.max(scores, 1) * scale)
+        weights = tl.exp2(scores * scale - (now - 8.0)[:, None])
+        shrink = tl.exp2(most - now)
+        total = total * shrink + tl.sum(weights, 1)
+        mixed = mixed * shrink[:, None]
+        turned = values.load([first_value, start])
+        mixed = tl.dot(weights.to(turned.dtype), turned.T, mixed)
+        most = now
+    if HAS_TAIL:  # the same again with what lies behind the last key masked
+        n = whole + tl.arange(0, BLOCK_N)
+        scores = tl.dot(query, keys.load([first_key + whole, head * D]).T)
+        is_seen = n < seq_keys
+        if HAS_MASK:
+            is_seen &= tl.load(is_there + first_key + n, mask=n < seq_keys, other=0) != 0
+        scores = tl.where(is_seen[None], scores, -1e30)
+        now = tl.maximum(most, tl.max(scores, 1) * scale)
+        weights = tl.exp2(scores * scale - (now - 8.0)[:, None])
+        shrink = tl.exp2(most - now)
+        total = total * shrink + tl.sum(weights, 1)
+        mixed = mixed * shrink[:, None]
+        turned = values.load([first_value, whole])
+        mixed = tl.dot(weights.to(turned.dtype), turned.T, mixed)
     mixed = mixed / total[:, None]
+    m = first_query + tl.arange(0, BLOCK_M)
     row = (sample * seq_queries + m).to(tl.int64)[:, None]
     at = out + row * (tl.num_programs(1) * D) + head * D + tl.arange(0, D)[None]
     tl.store(at, mixed.to(out.dtype.element_ty), mask=(m < seq_queries)[:, None])
@@ -71,7 +66,8 @@ def attention_kernel(
 
 @triton.jit
 def transpose_kernel(
-    x, out, rows_a_sample, width, out_length, first_row,
+    sums, row_scale, column_scale, bias, out, rows_a_sample, width, out_length, first_row,
+    IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Write rows [B L, E] as columns of [B E, S], from column `first_row` on."""
@@ -79,7 +75,13 @@ def transpose_kernel(
     r = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside = (r < rows_a_sample)[:, None] & (c < width)[None]
-    at = x + (sample * rows_a_sample + r)[:, None] * width + c[None]
-    tile = tl.load(at, mask=inside, other=0.0)
+    row = sample * rows_a_sample + r
+    tile = tl.load(sums + row[:, None] * width + c[None], mask=inside, other=0.0)
+    if IS_SCALED:
+        by_row = tl.load(row_scale + row, mask=r < rows_a_sample, other=0.0)
+        by_column = tl.load(column_scale + c, mask=c < width, other=0.0)
+        tile = tile.to(tl.float32) * by_row[:, None] * by_column[None]
+        if HAS_BIAS:
+            tile += tl.load(bias + c, mask=c < width, other=0.0).to(tl.float32)[None]
     to = out + (sample * width + c)[:, None] * out_length + first_row + r[None]
     tl.store(to, tl.trans(tile).to(out.dtype.element_ty), mask=tl.trans(inside))

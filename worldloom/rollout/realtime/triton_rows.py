@@ -34,10 +34,27 @@ def write_row(y, columns, inside, row, width, out, out_scale, FORMAT: tl.constex
 
 
 @triton.jit
+def load_product(
+    sums, row_scale, column_scale, bias, row, columns, inside, width,
+    IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
+):  # fmt: skip
+    """Read a row of a product, and finish it where that is still to be done."""
+    y = tl.load(sums + row * width + columns, mask=inside, other=0.0).to(tl.float32)
+    if IS_SCALED:
+        by_column = tl.load(column_scale + columns, mask=inside, other=0.0)
+        y *= by_column * tl.load(row_scale + row)
+        if HAS_BIAS:
+            y += tl.load(bias + columns, mask=inside, other=0.0).to(tl.float32)
+    return y
+
+
+@triton.jit
 def update_kernel(
-    x, added, gate, camera_scale, camera_shift, weight, bias, scale, shift, x_out, out, out_scale,
+    x, added, row_scale, column_scale, added_bias, gate, camera_scale, camera_shift,
+    weight, bias, scale, shift, x_out, out, out_scale,
     width, rows_a_group, gate_stride, modulation_stride, eps,
-    HAS_ADDED: tl.constexpr, HAS_GATE: tl.constexpr, HAS_CAMERA: tl.constexpr,
+    HAS_ADDED: tl.constexpr, IS_SCALED: tl.constexpr, ADDS_BIAS: tl.constexpr,
+    HAS_GATE: tl.constexpr, HAS_CAMERA: tl.constexpr,
     IS_NORMED: tl.constexpr, HAS_AFFINE: tl.constexpr, HAS_MODULATION: tl.constexpr,
     KEEPS: tl.constexpr, FORMAT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -48,7 +65,10 @@ def update_kernel(
     inside = columns < width
     y = tl.load(x + row * width + columns, mask=inside, other=0.0).to(tl.float32)
     if HAS_ADDED:
-        more = tl.load(added + row * width + columns, mask=inside, other=0.0).to(tl.float32)
+        more = load_product(
+            added, row_scale, column_scale, added_bias, row, columns, inside, width,
+            IS_SCALED, ADDS_BIAS,
+        )  # fmt: skip
         if HAS_GATE:
             at = gate + group * gate_stride + columns
             more *= tl.load(at, mask=inside, other=0.0).to(tl.float32)
@@ -77,14 +97,17 @@ def update_kernel(
 
 @triton.jit
 def activate_kernel(
-    x, offset, out, out_scale, width, rows_a_group,
+    sums, row_scale, column_scale, bias, offset, out, out_scale, width, rows_a_group,
+    IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
     HAS_OFFSET: tl.constexpr, ACTIVATION: tl.constexpr, FORMAT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Add a group's offset, apply the activation, write."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
-    y = tl.load(x + row * width + columns, mask=inside, other=0.0).to(tl.float32)
+    y = load_product(
+        sums, row_scale, column_scale, bias, row, columns, inside, width, IS_SCALED, HAS_BIAS
+    )
     if HAS_OFFSET:
         at = offset + (row // rows_a_group) * width + columns
         y += tl.load(at, mask=inside, other=0.0).to(tl.float32)
@@ -97,8 +120,9 @@ def activate_kernel(
 
 @triton.jit
 def turn_kernel(
-    x, weight, cosine, sine, plain_out, out,
+    sums, row_scale, column_scale, bias, weight, cosine, sine, plain_out, out,
     width, rows_a_sample, sample_stride, first_row, eps,
+    IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
     IS_NORMED: tl.constexpr, IS_TURNED: tl.constexpr, KEEPS_PLAIN: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -106,7 +130,9 @@ def turn_kernel(
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
-    y = tl.load(x + row * width + columns, mask=inside, other=0.0).to(tl.float32)
+    y = load_product(
+        sums, row_scale, column_scale, bias, row, columns, inside, width, IS_SCALED, HAS_BIAS
+    )
     if IS_NORMED:
         y *= 1 / tl.sqrt(tl.sum(y * y, axis=0) / width + eps)
         y *= tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from worldloom.quantize.rows import INT8, Rows
 from worldloom.rollout.realtime import rows, time_attention, triton_attention
 from worldloom.rollout.realtime.attention_memory import fp8_attention, read_heads
+from worldloom.rollout.realtime.product import Product
 from worldloom.rollout.realtime.rows import Residual, Update
 from worldloom.rollout.realtime.time_attention import PlaceKeys
 
@@ -36,6 +37,15 @@ def drawn_norm(norm: nn.Module) -> nn.Module:
     return norm
 
 
+def drawn_products(width: int = E) -> dict[str, Product]:
+    sums, by_row, by_column, bias = draw(R, width), draw(R, 1), draw(width), draw(width)
+    return {
+        "finished": Product(sums),
+        "scaled": Product(sums, by_row, by_column),
+        "scaled and biased": Product(sums, by_row, by_column, bias),
+    }
+
+
 def value(found: Rows) -> Tensor:
     return found.values.float() * (1 if found.scale is None else found.scale)
 
@@ -45,7 +55,8 @@ def apart(expected: Tensor, found: Tensor) -> float:
 
 
 def updates() -> Iterator[tuple[str, float]]:
-    x, added, gate = draw(R, E), draw(R, E), draw(G, 6, E)
+    x, gate, products = draw(R, E), draw(G, 6, E), drawn_products()
+    added = products["finished"]
     camera = draw(R, E), draw(R, E)
     affine, plain = drawn_norm(nn.LayerNorm(E)), nn.LayerNorm(E, elementwise_affine=False)
     cases: dict[str, tuple[Residual, Update]] = {
@@ -60,6 +71,8 @@ def updates() -> Iterator[tuple[str, float]]:
             Update(None, plain, (gate[:, 1], gate[:, 0])),
         ),
         "camera": (Residual(x, added), Update(camera)),
+        "scaled": (Residual(x, products["scaled"], gate[:, 2]), Update()),
+        "biased": (Residual(x, products["scaled and biased"]), Update(None, affine)),
     }
     for name, case in cases.items():
         for row_format in (None, INT8):
@@ -69,13 +82,13 @@ def updates() -> Iterator[tuple[str, float]]:
 
 
 def activations() -> Iterator[tuple[str, float]]:
-    x = draw(R, E)
-    for activation in ("none", "gelu", "silu"):
-        for row_format, offset in ((None, draw(G, E)), (INT8, None), (INT8, draw(G, E))):
-            arguments = x, activation, row_format, offset
-            expected, found = rows.activate(*arguments), rows._activate_on_gpu(*arguments)
-            name = f"activate {activation} {row_format} {offset is not None}"
-            yield name, apart(value(expected), value(found))
+    for kind, product in drawn_products().items():
+        for activation in ("none", "gelu", "silu"):
+            for row_format, offset in ((None, draw(G, E)), (INT8, None), (INT8, draw(G, E))):
+                arguments = product, activation, row_format, offset
+                expected, found = rows.activate(*arguments), rows._activate_on_gpu(*arguments)
+                name = f"activate {kind} {activation} {row_format} {offset is not None}"
+                yield name, apart(value(expected), value(found))
 
 
 def turns() -> Iterator[tuple[str, float]]:
@@ -87,11 +100,12 @@ def turns() -> Iterator[tuple[str, float]]:
         "turned": (None, rotation),
         "normed": (norm, None),
     }.items():
-        x, buffers, plains = draw(R, E), torch.zeros(2, batch, 8, heads, head_dim), draw(2, R, E)
-        rows.turn_into(buffers[0], 4, x, *arguments, plains[0])
-        rows._turn_on_gpu(buffers[1], 4, x, *arguments, plains[1])
-        yield f"turn {name}", apart(*buffers)
-        yield f"turn {name}, before", apart(*plains)
+        for kind, product in drawn_products().items():
+            buffers, plains = torch.zeros(2, batch, 8, heads, head_dim), draw(2, R, E)
+            rows.turn_into(buffers[0], 4, product, *arguments, plains[0])
+            rows._turn_on_gpu(buffers[1], 4, product, *arguments, plains[1])
+            yield f"turn {kind} {name}", apart(*buffers)
+            yield f"turn {kind} {name}, before", apart(*plains)
 
 
 def times() -> Iterator[tuple[str, float]]:
@@ -111,6 +125,18 @@ def times() -> Iterator[tuple[str, float]]:
             )
 
 
+def transposes() -> Iterator[tuple[str, float]]:
+    for kind, product in drawn_products().items():
+        out = torch.zeros(2 * E, 16)
+        triton_attention.transpose_kernel[(1, 1, 2)](
+            product.sums, product.row_scale, product.column_scale, product.bias, out,
+            R // 2, E, 16, 5, product.row_scale is not None, product.bias is not None, 64, 64,
+        )  # fmt: skip
+        expected = torch.zeros(2, E, 16)
+        expected[:, :, 5 : 5 + R // 2] = product.finished().unflatten(0, (2, -1)).transpose(1, 2)
+        yield f"transpose {kind}", apart(expected.flatten(0, 1), out)
+
+
 def attentions() -> Iterator[tuple[str, float]]:
     batch, heads, head_dim = 2, 2, 32
     for length, seen, masked in ((70, 256, False), (70, 150, False), (64, 150, True)):
@@ -123,9 +149,11 @@ def attentions() -> Iterator[tuple[str, float]]:
             mask[:, -1] = True
         turned = torch.zeros(batch * heads * head_dim, -(-seen // 16) * 16)
         width = heads * head_dim
-        triton_attention.transpose_kernel[(triton.cdiv(seen, 64), triton.cdiv(width, 64), batch)](
-            values.reshape(-1, width), turned, seen, width, turned.shape[1], 0, 64, 64
-        )
+        grid = (triton.cdiv(seen, 64), triton.cdiv(width, 64), batch)
+        triton_attention.transpose_kernel[grid](
+            values.reshape(-1, width), None, None, None, turned,
+            seen, width, turned.shape[1], 0, False, False, 64, 64,
+        )  # fmt: skip
         expected = read_heads(query, keys, values, None if mask is None else mask[:, None, None])
         found = fp8_attention(query, keys, turned, torch.float32, mask)
         yield f"attention {length} {seen} {masked}", apart(expected, found)
@@ -133,5 +161,5 @@ def attentions() -> Iterator[tuple[str, float]]:
 
 if __name__ == "__main__":
     with torch.no_grad():
-        kinds = (updates, activations, turns, times, attentions)
+        kinds = (updates, activations, turns, times, transposes, attentions)
         sys.stdout.write(json.dumps({name: error for kind in kinds for name, error in kind()}))

@@ -1,0 +1,35 @@
+"""The fast decoder answers as the plain one and is compiled once, wherever a stream comes from."""
+
+import torch
+from tiny_wan import tiny_latents, tiny_wan_vae
+from torch._dynamo.testing import CompileCounter
+
+from worldloom.rollout.realtime.fast_decoder import FastDecoder
+
+
+def test_chunks_answer_as_in_the_plain_decoder_and_one_graph_serves_all():
+    plain, counter = tiny_wan_vae().decoder, CompileCounter()
+    fast = FastDecoder(plain, 2, backend=counter)
+    with torch.no_grad():
+        for first in (1, 2):  # a session's start, and one that was resumed
+            latents = tiny_latents(first + 6)
+            expected, cache = plain(latents[:, :, :first])
+            found, fast_cache = fast(latents[:, :, :first])
+            torch.testing.assert_close(found, expected)
+            for chunk in latents[:, :, first:].split(2, dim=2):
+                expected, cache = plain(chunk, cache)
+                found, fast_cache = fast(chunk, fast_cache)
+                torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert counter.frame_count == 1
+
+
+def test_a_chunk_of_another_length_is_decoded_as_it_is():
+    plain, counter = tiny_wan_vae().decoder, CompileCounter()
+    fast = FastDecoder(plain, 3, backend=counter)
+    latents = tiny_latents(3)
+    with torch.no_grad():
+        _, cache = plain(latents[:, :, :1])
+        torch.testing.assert_close(
+            fast(latents[:, :, 1:], cache)[0], plain(latents[:, :, 1:], cache)[0]
+        )
+    assert counter.frame_count == 0

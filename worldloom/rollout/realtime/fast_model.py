@@ -1,0 +1,106 @@
+"""A world model made fast: its layers' formats chosen, its passes and its decoder exchanged.
+
+What is asked for and what the device can do are settled here, once, and said in a sentence each;
+a format that a device cannot multiply is refused when it was asked for by name. It does not know
+sessions.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from worldloom.errors import ConfigError
+from worldloom.log import log_event
+from worldloom.model.transformer import WorldModelTransformer
+from worldloom.model.vae.wan_vae import WanVAEDecoder
+from worldloom.quantize.config import QuantizeLinearsConfig
+from worldloom.quantize.convert import quantize_linears, tell_slow_layers
+from worldloom.quantize.eight_bit_linear import EightBitLinear
+from worldloom.quantize.fp8_linear import multiplies_fp8, require_fp8
+from worldloom.rollout.realtime.attention_choice import fp8_attention_wins
+from worldloom.rollout.realtime.config import RealtimeConfig
+from worldloom.rollout.realtime.fast_decoder import FastDecoder
+from worldloom.rollout.realtime.fast_transformer import FastTransformer
+from worldloom.rollout.world_model import WorldModel, latents_decoded_at_once
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FastModel:
+    """A world model that sessions run fast on, and what was chosen."""
+
+    model: WorldModel
+    choices: tuple[str, ...]
+
+
+def make_fast(model: WorldModel, config: RealtimeConfig) -> FastModel:
+    """Return a model of the same weights; its layers are converted in place.
+
+    Raises:
+        ConfigError: for a transformer that is not one of plain passes.
+        MachineError: for FP8 by name on a device that does not multiply it.
+    """
+    transformer = model.transformer
+    if not isinstance(transformer, WorldModelTransformer):
+        message = (
+            f"transformer {type(transformer).__name__}: expected a WorldModelTransformer, which "
+            "has not been made fast yet"
+        )
+        raise ConfigError(message)
+    linears = _convert(transformer, config)
+    attends_in_fp8, attention = _choose_attention(transformer, config)
+    choices = [f"linear layers: {linears}", f"attention: {attention}"]
+    fast = FastTransformer(
+        transformer, attends_in_fp8=attends_in_fp8, captures_graphs=config.captures_graphs
+    )
+    is_gpu = transformer.device.type == "cuda"
+    decoder = model.decoder
+    if is_gpu and config.compiles_decoder and type(decoder) is WanVAEDecoder:
+        decoder = FastDecoder(decoder, latents_decoded_at_once(transformer.config))
+    choices.append(f"decoder: {'compiled' if isinstance(decoder, FastDecoder) else 'as it is'}")
+    made = replace(
+        model,
+        transformer=fast,
+        decoder=decoder,
+        decode_stream=torch.cuda.Stream() if is_gpu and config.decodes_beside else None,
+        cached_segments=config.cached_segments,
+    )
+    log_event(_LOGGER, "model_made_fast", choices=choices)
+    return FastModel(made, tuple(choices))
+
+
+def _convert(transformer: nn.Module, config: RealtimeConfig) -> str:
+    """Convert the large linear layers unless they are 8-bit; return what they are."""
+    device = next(transformer.parameters()).device
+    found = {m.format_name for m in transformer.modules() if isinstance(m, EightBitLinear)}
+    if found:
+        slow = tell_slow_layers(transformer, device)
+        return slow or f"{' and '.join(sorted(found))}, as they came"
+    if config.linears == "full" or (config.linears == "auto" and device.type == "cpu"):
+        return "full precision"
+    if config.linears == "fp8":
+        require_fp8(device)
+    is_fp8 = config.linears == "fp8" or (config.linears == "auto" and multiplies_fp8(device))
+    number_format = "fp8" if is_fp8 else "int8"
+    names = quantize_linears(transformer, QuantizeLinearsConfig(number_format=number_format))
+    fallback = config.linears == "auto" and not is_fp8
+    reason = ", since the GPU does not multiply FP8" if fallback else ""
+    return f"{number_format.upper()}, {len(names)} of them{reason}"
+
+
+def _choose_attention(
+    transformer: WorldModelTransformer, config: RealtimeConfig
+) -> tuple[bool, str]:
+    device = transformer.device
+    if config.attention == "fp8":
+        require_fp8(device)
+        return True, "FP8"
+    if config.attention == "full" or not multiplies_fp8(device):
+        return False, "full precision"
+    choice = fp8_attention_wins(transformer.config, transformer.dtype, device)
+    return choice.wins, choice.sentence

@@ -77,7 +77,7 @@ def measure_model(
     transformer = random_transformer(shape, generator)
     weights = _allocated(device) - before
     with torch.inference_mode():
-        inputs = _random(later_segment, shape, generator)
+        inputs = random_inputs(later_segment, shape, generator)
         held = _allocated(device)
         prepared = transformer.prepare(inputs.conditions)
         plans = _allocated(device) - held
@@ -130,7 +130,7 @@ def _passes(
     }
     flops = {"prepare": counts.prepare, "denoise": counts.evaluation}
     if shape.layout == "stream":
-        clean = _random(committed_segment, shape, generator)
+        clean = random_inputs(committed_segment, shape, generator)
         run["commit"] = lambda: transformer.commit(
             clean.latents, transformer.prepare(clean.conditions), clean.context
         )
@@ -144,7 +144,7 @@ def _denoise(
     return transformer.denoise(inputs.latents, inputs.sigma, prepared, inputs.context)
 
 
-def _random(
+def random_inputs(
     build: Callable[[TransformerConfig], DryRun],
     shape: TransformerConfig,
     generator: torch.Generator,

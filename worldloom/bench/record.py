@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from worldloom.config import Config, resolved
 from worldloom.errors import ConfigError, MachineError
@@ -72,6 +72,21 @@ class Bar(Config):
         return f"{self.name}: {self.value:.4g}{unit}, expected {self.sense} {self.limit:g}{unit}"
 
 
+class Table(Config):
+    """Figures that belong side by side."""
+
+    title: str = Field(description="what is compared")
+    columns: tuple[str, ...] = Field(min_length=1, description="heads of the columns")
+    rows: tuple[tuple[str, ...], ...] = Field(description="cells as they are read")
+
+    @model_validator(mode="after")
+    def _is_rectangular(self) -> Table:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            message = f"table {self.title!r}: expected {len(self.columns)} cells in every row"
+            raise ValueError(message)
+        return self
+
+
 class BenchReport(Config):
     """Everything one bench says."""
 
@@ -81,6 +96,7 @@ class BenchReport(Config):
     machine: Machine = Field(description="where")
     measurements: tuple[Measurement, ...] = Field(description="what was seen")
     bars: tuple[Bar, ...] = Field(description="what had to be reached")
+    tables: tuple[Table, ...] = Field((), description="what else was seen, side by side")
 
     @property
     def missed(self) -> tuple[Bar, ...]:
@@ -199,7 +215,20 @@ def page_of(report: BenchReport) -> str:
         f" {'yes' if bar.is_met else 'no'} |"
         for bar in report.bars
     ]
+    for table in report.tables:
+        lines += [
+            "",
+            f"## {table.title}",
+            "",
+            _line(table.columns),
+            _line(["---"] * len(table.columns)),
+        ]
+        lines += [_line(row) for row in table.rows]
     return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _wait(device: torch.device) -> None:

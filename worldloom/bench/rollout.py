@@ -87,17 +87,14 @@ class _Walker:
 def random_world(
     config: TransformerConfig, bank: BankConfig, seed: int, device: torch.device
 ) -> WorldModel:
-    """Return a world model of a stream preset's shape whose weights are a seed's.
+    """Return a world model of a preset's shape whose weights are a seed's.
 
     On a GPU it computes in bfloat16. Latents of Wan2.2's VAE are decoded without 75 % of its
     decoder's channels; prompts of umT5 are a seed's embeddings.
 
     Raises:
-        ConfigError: for a layout that is not walked segment by segment, or latents of no VAE.
+        ConfigError: for latents of no VAE.
     """
-    if config.layout != "stream":
-        message = f"layout {config.layout!r}: expected 'stream', which is walked by short segments"
-        raise ConfigError(message)
     encoder, decoder = _random_vae(config, seed)
     intrinsics = Intrinsics.from_fov(*config.frame_size)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
@@ -165,8 +162,14 @@ def measure_rollout(
         report: called with frames made and frames wanted.
 
     Raises:
-        ConfigError: for a walk that ends before memory counts as full.
+        ConfigError: for a walk that ends before memory counts as full, or a layout that is not
+            walked by short segments.
     """
+    if transformer.layout != "stream":
+        message = (
+            f"layout {transformer.layout!r}: expected 'stream', which is walked by short segments"
+        )
+        raise ConfigError(message)
     if config.num_frames <= config.full_after_frames:
         message = (
             f"num_frames={config.num_frames}: expected more than the {config.full_after_frames} "

@@ -54,7 +54,7 @@ def test_what_cannot_be_walked_is_refused():
         random_world(TransformerConfig(latent_channels=9, spatial_stride=16), BankConfig(), 0, CPU)
     reference = tiny_reference_model().transformer.config
     with pytest.raises(ConfigError, match="layout 'reference': expected 'stream'"):
-        random_world(reference, BankConfig(), 0, CPU)
+        measure_rollout(RolloutBenchConfig(), reference, CPU, "a command")
 
 
 def test_latents_of_the_published_vae_are_walked_too():

@@ -46,8 +46,8 @@ def run_on_workers(entry: str, text: str, num_workers: int, *, use_gpu: bool = F
                 scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
                 run_config=RunConfig(storage_path=folder),
             ).fit()
-        except ray.train.base_trainer.TrainingFailedError as error:
-            cause = str(error.__cause__ or error).strip().splitlines()[-1]
+        except ray.train.TrainingFailedError as error:
+            cause = str(error).strip().splitlines()[-1]
             message = f"{entry} on {num_workers} workers failed: {cause}"
             raise TrainingError(message) from error
         finally:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from worldloom.config import JsonValue, resolved
 from worldloom.frames import num_latent_frames
 from worldloom.model.vae.video_vae import VideoVAE
 from worldloom.train.share import own_rows
@@ -105,6 +106,20 @@ class VAEObjective:
             self.vae.decode(self.vae.encode(w.to(device))) for w in torch.split(self._held_out, 4)
         ]
         return {"psnr_db": psnr_db(torch.cat(decoded).cpu(), self._held_out)}
+
+    def settings(self) -> Mapping[str, JsonValue]:
+        """Return the objective's settings and the size of its training set."""
+        return {"vae": resolved(self.config), "num_clips": len(self._train)}
+
+    @property
+    def samples_per_step(self) -> int:
+        """Windows of a step, over all processes."""
+        return self.config.batch_size
+
+    @property
+    def flops_per_step(self) -> float:
+        """Not counted."""
+        return 0.0
 
     def _device(self) -> torch.device:
         """Return where the learner put the module; the frozen half is moved there too."""

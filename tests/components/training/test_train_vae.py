@@ -24,6 +24,7 @@ from worldloom.train.config import LearnerConfig, TrainerConfig
 from worldloom.train.tracking import NullTracker
 from worldloom.train.vae_config import VAEObjectiveConfig
 from worldloom.train.vae_objective import VAEObjective
+from worldloom.train.vae_windows import Windows
 
 TINY = VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8))
 CONFIG = TrainVaeStepConfig(
@@ -135,17 +136,17 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(
     store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(context(store, tmp_path, CONFIG, "undisturbed"))
-    loss = VAEObjective.loss
+    loss = VAEObjective.loss_of
 
-    def dying(self: VAEObjective, step: int, generator: torch.Generator) -> object:
+    def dying(self: VAEObjective, batch: Windows, step: int, generator: torch.Generator) -> object:
         if step == 2:
             raise KeyboardInterrupt
-        return loss(self, step, generator)
+        return loss(self, batch, step, generator)
 
-    monkeypatch.setattr(VAEObjective, "loss", dying)
+    monkeypatch.setattr(VAEObjective, "loss_of", dying)
     with pytest.raises(KeyboardInterrupt):
         run(context(store, tmp_path, CONFIG, "killed"))
-    monkeypatch.setattr(VAEObjective, "loss", loss)
+    monkeypatch.setattr(VAEObjective, "loss_of", loss)
     assert run(context(store, tmp_path, CONFIG, "killed")) == whole
 
 

@@ -112,3 +112,19 @@ def test_measured_statistics_normalise_the_latents() -> None:
     latents = torch.cat([vae.encode(v) for v in videos]).transpose(0, 1).flatten(1)
     assert torch.allclose(latents.mean(dim=1), torch.zeros(8), atol=1e-4)
     assert torch.allclose(latents.std(dim=1), torch.ones(8), atol=1e-3)
+
+
+def test_it_names_its_clips_and_takes_more_of_them() -> None:
+    task = objective(train_encoder=True)
+    batch = task.draw(0, torch.Generator().manual_seed(0))
+    assert task.names(batch) == [f"training clip {number}" for number in batch.clip_numbers]
+    before = task.settings()
+    task.add(smooth_clips(1, 9)[0])
+    drawn = {
+        n
+        for seed in range(40)
+        for n in task.draw(0, torch.Generator().manual_seed(seed)).clip_numbers
+    }
+    assert drawn == set(range(9))
+    assert task.settings() != before
+    assert task.samples_per_step == OBJECTIVE.batch_size

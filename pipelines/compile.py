@@ -67,7 +67,7 @@ def pipeline_ir(
     if path.is_file():
         cached: dict[str, JsonValue] = json.loads(path.read_text())
         return cached
-    from google.protobuf import json_format  # type: ignore[import-untyped]
+    from google.protobuf import json_format
 
     spec = build_pipeline(definition, profile).pipeline_spec
     fresh: dict[str, JsonValue] = json_format.MessageToDict(spec)

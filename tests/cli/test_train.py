@@ -45,7 +45,7 @@ def test_a_wrong_setting_exits_with_2_and_starts_nothing(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["memroy"], "leg.stage"),
+        (["memoir"], "leg.stage"),
         (["memory", "--preset", "fredoom"], "preset 'fredoom': not known"),
         (["memory", "--set", "feed.first_clip=3"], "feed.first_clip: no such setting"),
     ],

@@ -63,12 +63,16 @@ class Stream:
 
     def __init__(self, client, token: str | None = None) -> None:
         self._requests: asyncio.Queue = asyncio.Queue()
+        self._is_over = asyncio.Event()
         headers = None if token is None else {"authorization": f"Bearer {token}"}
         self._answers = client.stream_infer(self._all(), headers=headers)
 
     async def _all(self):
-        while (request := await self._requests.get()) is not None:
-            yield request
+        try:
+            while (request := await self._requests.get()) is not None:
+                yield request
+        finally:
+            self._is_over.set()
 
     def send(self, message, **tensors) -> None:
         text = np.array([contract.to_json(message)], dtype=np.object_)
@@ -90,8 +94,11 @@ class Stream:
             if isinstance(event, kind):
                 return event, result
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Leave no generator behind that outlives its loop."""
         self._requests.put_nowait(None)
+        async with asyncio.timeout(20):
+            await self._is_over.wait()
         self._answers.cancel()
 
 
@@ -121,7 +128,7 @@ async def test_an_unmodified_client_plays_a_session(proxied, triton) -> None:
         stream.send(actions, keyboard=keyboard, mouse=mouse)
         _, result = await stream.receive_a(contract.FramesEvent)
         assert result.as_numpy(contract.FRAME_INDEX).tolist() == [1, 2, 3, 4]
-        stream.close()
+        await stream.close()
         await running.until(lambda: triton.engine.num_sessions == 0)
         await running.until(lambda: len(running.parts.directory) == 0)
 
@@ -133,7 +140,7 @@ async def test_one_stream_is_one_session_that_was_let_in(proxied) -> None:
         assert (await stream.receive())[0].code is ErrorCode.BAD_TOKEN
         stream.send(contract.SessionStop(session_id="another's"))
         assert (await stream.receive())[0].code is ErrorCode.UNKNOWN_SESSION
-        stream.close()
+        await stream.close()
 
 
 async def test_a_session_that_was_refused_is_counted_nowhere(proxied, triton) -> None:
@@ -145,7 +152,7 @@ async def test_a_session_that_was_refused_is_counted_nowhere(proxied, triton) ->
             assert (await stream.receive())[0].code is ErrorCode.QUEUE_FULL
         assert running.parts.quota.num_sessions("anonymous") == 0
         assert len(running.parts.directory) == 0
-        stream.close()
+        await stream.close()
 
 
 async def test_an_id_that_is_in_use_is_not_taken_from_its_session(proxied) -> None:
@@ -156,8 +163,8 @@ async def test_an_id_that_is_in_use_is_not_taken_from_its_session(proxied) -> No
         other.send(contract.SessionStart(session_id="mine"))
         error, _ = await other.receive_a(contract.ErrorEvent)
         assert error.code is ErrorCode.SESSION_EXISTS
-        other.close()
-        stream.close()
+        await other.close()
+        await stream.close()
         await running.until(lambda: len(running.parts.directory) == 0)
         assert running.parts.quota.num_sessions("anonymous") == 0
 
@@ -173,7 +180,7 @@ async def test_a_second_session_on_a_stream_is_refused(proxied) -> None:
         stream.send(contract.SessionStop(session_id="another's"))
         error, _ = await stream.receive_a(contract.ErrorEvent)
         assert error.code is ErrorCode.UNKNOWN_SESSION
-        stream.close()
+        await stream.close()
 
 
 async def test_a_call_without_a_stream_is_told_what_is_expected(proxied) -> None:
@@ -192,6 +199,7 @@ async def test_a_lost_engine_ends_the_stream_with_a_status(proxied, triton) -> N
         with pytest.raises(Exception, match="UNAVAILABLE"):
             await stream.receive()
         await triton.revive()
+        await stream.close()
 
 
 def test_the_page_names_every_tensor_message_and_event() -> None:

@@ -378,7 +378,8 @@ async def test_a_session_that_nobody_waited_for_is_not_kept(gateway, engine_conf
 async def test_credits_for_what_was_not_sent_are_refused_and_let_nothing_pile_up(
     gateway, engine_config
 ) -> None:
-    big = engine_config.model_copy(update={"frame_bytes": 500_000})
+    # More in two segments than the sockets of both sides hold.
+    big = engine_config.model_copy(update={"frame_bytes": 3_000_000})
     async with (
         gateway(engine=big) as running,
         running.connect(max_queue=1, close_timeout=0.1) as greedy,

@@ -271,3 +271,21 @@ def train(
         found = measure_train(config, shape, open_device(device), command, report)
     name = "-".join([preset, *(o.replace("=", "_") for o in (*(overrides or []), *(run or [])))])
     finish_report(found, output_dir, name, output)
+
+
+@app.command("cpu")
+def cpu(
+    preset: Annotated[str, typer.Argument(help="Name of a small stream preset.")] = "freedoom",
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each way to run it.")] = 10,
+    output_dir: Annotated[Path, typer.Option(help="Folder for PRESET.json and PRESET.md.")] = Path(
+        "docs/results/cpu"
+    ),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Play a small preset with random weights on this machine's CPU, each way in turns."""
+    from worldloom.bench.cpu import CpuBenchConfig, measure_cpu
+    from worldloom.presets import preset as named
+
+    command = f"worldloom bench cpu {preset} --turns {turns}"
+    report = measure_cpu(CpuBenchConfig(num_turns=turns), named(preset), command)
+    finish_report(report, output_dir, preset, output)

@@ -65,7 +65,8 @@ class ContextSlots:
         tokens = self.config.tokens_per_latent_frame
         to = slice(slot * tokens, (slot + 1) * tokens)
         source = slice(at_latent * tokens, (at_latent + 1) * tokens)
-        for mine, its in zip(self.blocks, committed, strict=True):
-            mine.keys[:, to].copy_(its.keys[:, source])
-            mine.values[:, to].copy_(its.values[:, source])
+        pairs = list(zip(self.blocks, committed, strict=True))
+        mine = [x[:, to] for block, _ in pairs for x in (block.keys, block.values)]
+        its = [x[:, source] for _, block in pairs for x in (block.keys, block.values)]
+        torch._foreach_copy_(mine, its)
         self.num_writes += 1

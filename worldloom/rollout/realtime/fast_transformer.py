@@ -142,7 +142,7 @@ class FastTransformer:
             message = "context without keys and values: expected committed ones, block by block"
             raise ValueError(message)
         assert self._context is not None, "a context belongs to the stream layout"
-        self._context.place(context.blocks, self._network.rope(context.coordinates))
+        self._context.place(context.blocks, self._rotation(context.coordinates))
         self._placed = replace(context)
         return self._placed
 
@@ -217,7 +217,18 @@ class FastTransformer:
             for block in self._blocks
         ]
         by_sample = [(a.unflatten(0, (batch, -1)), b.unflatten(0, (batch, -1))) for a, b in cameras]
-        return by_sample, told, self._network.rope(coordinates)
+        return by_sample, told, self._rotation(coordinates)
+
+    def _rotation(self, coordinates: Tensor) -> Rotation:
+        """Return cosines and sines, in half precision where tokens are in bfloat16.
+
+        Angles are exact; a cosine's eleven bits are more than the eight of what it turns, and the
+        tables are as much to read as the tokens.
+        """
+        cosine, sine = self._network.rope(coordinates)
+        if self.dtype != torch.bfloat16:
+            return cosine, sine
+        return cosine.half(), sine.half()
 
     def _denoised(
         self,

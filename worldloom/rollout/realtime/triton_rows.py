@@ -141,8 +141,8 @@ def turn_kernel(
     if IS_TURNED:
         pairs = tl.arange(0, BLOCK // 2)
         at = row * (width // 2) + pairs
-        turns_c = tl.load(cosine + at, mask=pairs < width // 2, other=1.0)
-        turns_s = tl.load(sine + at, mask=pairs < width // 2, other=0.0)
+        turns_c = tl.load(cosine + at, mask=pairs < width // 2, other=1.0).to(tl.float32)
+        turns_s = tl.load(sine + at, mask=pairs < width // 2, other=0.0).to(tl.float32)
         first, second = tl.split(tl.reshape(y, (BLOCK // 2, 2)))
         turned_first = first * turns_c - second * turns_s
         turned_second = first * turns_s + second * turns_c

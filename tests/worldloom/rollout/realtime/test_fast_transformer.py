@@ -119,3 +119,10 @@ def test_a_mouse_whose_first_layer_is_8_bit_is_refused():
     model.transformer.blocks[0].actions.mouse_in[0] = Int8Linear(64, 16)
     with pytest.raises(ConfigError, match=r"mouse_in.*expected full precision"):
         FastTransformer(model.transformer)
+
+
+def test_a_walk_in_bfloat16_stays_near_the_plain_one():
+    model = model_of(reach="segment", position="panorama")
+    model.transformer.to(torch.bfloat16)
+    expected, found = walk(model), walk(fast(model))
+    assert (found - expected).norm() / expected.norm() < 0.03

@@ -281,7 +281,10 @@ class FakeEngine:
         if name == "night":
             picture = (picture // 2).astype(np.uint8)
         info = contract.WorldInfo(name=name, prompt=f"the {name}, drawn and not dreamt")
-        return _World(info, PatternCamera(picture, self.config.frame_bytes))
+        camera = PatternCamera(picture, self.config.frame_bytes)
+        if self.config.draws_ahead:
+            camera.draw_ahead()
+        return _World(info, camera)
 
     def _camera_of(self, image: NDArray[np.generic]) -> PatternCamera:
         expected = {0: self.config.height, 1: self.config.width, 2: 3}

@@ -56,7 +56,15 @@ class PatternCamera:
         """Take the picture [H, W, 3]; each JPEG is filled up to at least `frame_bytes`."""
         self._picture = picture
         self._frame_bytes = frame_bytes
+        self._num_cached = _CACHED_FRAMES
         self._jpegs: OrderedDict[Place, bytes] = OrderedDict()
+
+    def draw_ahead(self) -> None:
+        """Draw what is seen from every place, and keep it."""
+        self._num_cached = NUM_COLUMNS * NUM_ROWS
+        for column in range(NUM_COLUMNS):
+            for row in range(NUM_ROWS):
+                self.jpeg(Place(column, row))
 
     def jpeg(self, place: Place) -> bytes:
         """Return the frame that is seen from a place."""
@@ -70,7 +78,7 @@ class PatternCamera:
         _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(seen[..., ::-1]))
         jpeg = _fill(encoded.tobytes(), self._frame_bytes)
         self._jpegs[place] = jpeg
-        if len(self._jpegs) > _CACHED_FRAMES:
+        if len(self._jpegs) > self._num_cached:
             self._jpegs.popitem(last=False)
         return jpeg
 

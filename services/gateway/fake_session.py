@@ -38,6 +38,9 @@ class FakeEngineConfig(Config):
     segment_seconds: float = Field(0.02, ge=0, description="time that making a segment takes")
     ready_seconds: float = Field(0.0, ge=0, description="time until a session is ready")
     frame_bytes: int = Field(0, ge=0, description="least size of a JPEG, filled up with comments")
+    draws_ahead: bool = Field(
+        False, description="whether every frame is drawn before the first session"
+    )
     is_stamped: bool = Field(
         False,
         description="end each JPEG with the time at which it was made: a double, little-endian, "

@@ -82,6 +82,7 @@ def _play(config: GatewayBenchConfig, report: Report) -> tuple[list[Played], Mem
         f"frames_per_second={config.frames_per_second}",
         f"frames_per_segment={config.frames_per_segment}",
         f"num_slots={config.num_sessions}",
+        "draws_ahead=true",  # drawing in the gateway's process would count as the gateway's
         "is_stamped=true",
     ]
     players = CrowdConfig(

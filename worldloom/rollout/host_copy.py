@@ -24,7 +24,8 @@ def beside(stream: torch.cuda.Stream | None, source: AnyTensor) -> Iterator[None
         yield
         return
     stream.wait_stream(torch.cuda.current_stream(source.device))
-    source.record_stream(stream)
+    if stream.device == source.device:
+        source.record_stream(stream)
     with torch.cuda.stream(stream):
         yield
 

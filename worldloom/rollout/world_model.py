@@ -143,6 +143,11 @@ class WorldModel:
         """Where the transformer computes."""
         return self.transformer.device
 
+    @property
+    def decoder_device(self) -> torch.device:
+        """Where frames are decoded, which may be another GPU."""
+        return next(self.decoder.parameters()).device
+
 
 def image_to_video(image: StartImage, frame_size: tuple[int, int]) -> Float[Tensor, "1 3 1 H W"]:
     """Return an image uint8 [H, W, 3] as a one-frame video in [-1, 1].
@@ -207,6 +212,7 @@ def decode(
     """
     chunks = []
     with beside(model.decode_stream, latents):
+        latents = latents.to(model.decoder_device, non_blocking=True)
         for chunk in latents.split(latents_decoded_at_once(model.transformer.config), dim=2):
             video, cache = model.decoder(chunk, cache)
             chunks.append(HostCopy(pixels_of(video)))
@@ -222,6 +228,7 @@ def restore_decoder(
     Only the latents that a decoder can look back on are decoded again.
     """
     with beside(model.decode_stream, latents):
+        latents = latents.to(model.decoder_device, non_blocking=True)
         video, _ = model.decoder(latents[:1].transpose(0, 1)[None])
         first = HostCopy(pixels_of(video))
         recent = latents[-(1 + model.decoder.num_past_latents) :]

@@ -32,6 +32,9 @@ class RealtimeConfig(Config):
     decodes_beside: bool = Field(
         True, description="decode on a stream of its own, beside the next segment (on a GPU)"
     )
+    decoder_device: str | None = Field(
+        None, description="where frames are decoded, such as cuda:1; None is where the rest is"
+    )
     cached_segments: int = Field(
         4,
         ge=1,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from worldloom.errors import ConfigError
+from worldloom.errors import ConfigError, MachineError
 from worldloom.log import log_event
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae.wan_vae import WanVAEDecoder
@@ -25,6 +25,7 @@ from worldloom.rollout.realtime.attention_choice import fp8_attention_wins
 from worldloom.rollout.realtime.config import RealtimeConfig
 from worldloom.rollout.realtime.fast_decoder import FastDecoder
 from worldloom.rollout.realtime.fast_transformer import FastTransformer
+from worldloom.rollout.realtime.ulysses import PlaceShare
 from worldloom.rollout.world_model import WorldModel, latents_decoded_at_once
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,12 +39,21 @@ class FastModel:
     choices: tuple[str, ...]
 
 
-def make_fast(model: WorldModel, config: RealtimeConfig) -> FastModel:
+def make_fast(
+    model: WorldModel, config: RealtimeConfig, *, share: PlaceShare | None = None
+) -> FastModel:
     """Return a model of the same weights; its layers are converted in place.
+
+    Args:
+        model: the world model.
+        config: what is done to it.
+        share: of the tokens, where several processes run its transformer together; attention is
+            in full precision then.
 
     Raises:
         ConfigError: for a transformer that is not one of plain passes.
-        MachineError: for FP8 by name on a device that does not multiply it.
+        MachineError: for FP8 by name on a device that does not multiply it, or a decoder's device
+            that is not there.
     """
     transformer = model.transformer
     if not isinstance(transformer, WorldModelTransformer):
@@ -53,25 +63,48 @@ def make_fast(model: WorldModel, config: RealtimeConfig) -> FastModel:
         )
         raise ConfigError(message)
     linears = _convert(transformer, config)
-    attends_in_fp8, attention = _choose_attention(transformer, config)
+    attends_in_fp8, attention = (
+        (False, f"full precision, shared by {share.num_processes} processes")
+        if share is not None
+        else _choose_attention(transformer, config)
+    )
     choices = [f"linear layers: {linears}", f"attention: {attention}"]
     fast = FastTransformer(
-        transformer, attends_in_fp8=attends_in_fp8, captures_graphs=config.captures_graphs
+        transformer,
+        attends_in_fp8=attends_in_fp8,
+        captures_graphs=config.captures_graphs,
+        share=share,
     )
-    is_gpu = transformer.device.type == "cuda"
-    decoder = model.decoder
+    device = _decoder_device(config, transformer.device)
+    is_gpu = device.type == "cuda"
+    decoder = model.decoder.to(device)
     if is_gpu and config.compiles_decoder and type(decoder) is WanVAEDecoder:
         decoder = FastDecoder(decoder, latents_decoded_at_once(transformer.config))
-    choices.append(f"decoder: {'compiled' if isinstance(decoder, FastDecoder) else 'as it is'}")
+    choices.append(
+        f"decoder: {'compiled' if isinstance(decoder, FastDecoder) else 'as it is'}, on {device}"
+    )
     made = replace(
         model,
         transformer=fast,
         decoder=decoder,
-        decode_stream=torch.cuda.Stream() if is_gpu and config.decodes_beside else None,
+        decode_stream=torch.cuda.Stream(device) if is_gpu and config.decodes_beside else None,
         cached_segments=config.cached_segments,
     )
     log_event(_LOGGER, "model_made_fast", choices=choices)
     return FastModel(made, tuple(choices))
+
+
+def _decoder_device(config: RealtimeConfig, device: torch.device) -> torch.device:
+    if config.decoder_device is None:
+        return device
+    wanted = torch.device(config.decoder_device)
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        message = (
+            f"decoder_device {config.decoder_device!r}: {torch.cuda.device_count()} GPUs on this "
+            "machine, expected one of them"
+        )
+        raise MachineError(message)
+    return wanted
 
 
 def _convert(transformer: nn.Module, config: RealtimeConfig) -> str:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from worldloom.errors import ConfigError
 from worldloom.model.attention import BlockContext
 from worldloom.model.block import BlockPlan, SegmentPlan
 from worldloom.model.config import TransformerConfig
@@ -44,6 +45,8 @@ from worldloom.rollout.realtime.captured import Captured, GraphMemory
 from worldloom.rollout.realtime.context_memory import ContextMemory
 from worldloom.rollout.realtime.product import answer_of, format_of
 from worldloom.rollout.realtime.rows import Residual, Update, update
+from worldloom.rollout.realtime.told_prompts import ToldPrompts
+from worldloom.rollout.realtime.ulysses import PlaceShare, UlyssesMemory
 
 Shape = tuple[int, int, int]  # samples, latents, of them memory
 Prepared = tuple[list[tuple[Tensor, Tensor]], list[ToldActions | None], Rotation]
@@ -66,6 +69,7 @@ class FastTransformer:
         *,
         attends_in_fp8: bool = False,
         captures_graphs: bool = True,
+        share: PlaceShare | None = None,
     ) -> None:
         """Take a network whose layers are final: quantized, on their device, in their type.
 
@@ -73,12 +77,19 @@ class FastTransformer:
             transformer: the network; its layers are used, not copied.
             attends_in_fp8: multiply queries, keys and values in FP8 (GPUs from Hopper on).
             captures_graphs: replay passes from graphs; False launches every kernel anew.
+            share: of the tokens, where several processes run the network together; what they send
+                one another is not captured.
 
         Raises:
+            ConfigError: for FP8 attention of tokens that are shared.
             MachineError: for FP8 on a device that does not multiply it.
         """
         if attends_in_fp8:
             require_fp8(transformer.device)
+        if attends_in_fp8 and share is not None:
+            message = "attention in FP8 over shared tokens: not built, expected full precision"
+            raise ConfigError(message)
+        self._share = share
         self._network = transformer
         self._attends_in_fp8 = attends_in_fp8
         self.config: TransformerConfig = transformer.config
@@ -89,13 +100,13 @@ class FastTransformer:
             ContextMemory(self.config, self._memory) if self.config.layout == "stream" else None
         )
         self._placed: Context | None = None
-        self._prompts = _ToldPrompts(transformer)
+        self._prompts = ToldPrompts(transformer)
         self._own: dict[Shape, AttentionMemory] = {}
         self._segments: dict[Shape, FastSegment] = {}
         self._prepare: dict[Shape, Captured[Prepared]] = {}
         self._denoise: dict[tuple[Shape, bool], Captured[Tensor]] = {}
         self._commit: dict[tuple[Shape, bool], Captured[Tensor]] = {}
-        self._graph_memory = GraphMemory(is_used=captures_graphs)
+        self._graph_memory = GraphMemory(is_used=captures_graphs and share is None)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -207,6 +218,10 @@ class FastTransformer:
     ) -> Prepared:
         """Work out what poses and actions say to every block."""
         dtype, batch = self.dtype, len(rays)
+        if self._share is not None:
+            rays = self._share.of_places(rays)
+            by_place = coordinates.unflatten(1, (mouse.shape[1], -1))
+            coordinates = self._share.of_places(by_place).flatten(1, 2)
         rays_RE = self._network.ray_embed(rays.flatten(0, 2).to(dtype))
         rows = update(Residual(rays_RE), Update(), self._cameras[0].row_format)[1]
         cameras = [camera(rays_RE, rows) for camera in self._cameras]
@@ -248,10 +263,10 @@ class FastTransformer:
         speaks = time_BTE.flatten(0, 1)[:, None] + network.head_modulation
         change = Update(norm=network.head_norm, modulation=(speaks[:, 1], speaks[:, 0]))
         _, rows = update(residual, change, format_of(network.head))
-        patches = answer_of(network.head, rows, self.dtype)
-        return network._to_latents(  # noqa: SLF001 - a friend of the network
-            patches.unflatten(0, (*shape[:2], -1))
-        )
+        patches = answer_of(network.head, rows, self.dtype).unflatten(0, (*shape[:2], -1))
+        if self._share is not None:
+            patches = self._share.gathered(patches)
+        return network._to_latents(patches)  # noqa: SLF001 - a friend of the network
 
     def _committed(
         self, latents: Tensor, shape: Shape, is_valid: Tensor | None, *, has_context: bool
@@ -275,6 +290,9 @@ class FastTransformer:
         """Return tokens [R, E], embedded timesteps [B, T, E], modulations [blocks, G, 6, E]."""
         x_BLE, time_BTE, modulation = self._network._embed(latents, sigma)  # noqa: SLF001
         modulations = self._modulations + modulation.flatten(0, 1)
+        if self._share is not None:
+            by_place = x_BLE.unflatten(1, (latents.shape[2], -1))
+            x_BLE = self._share.of_places(by_place).flatten(1, 2)
         return Residual(x_BLE.flatten(0, 1)), time_BTE, modulations
 
     def _told(self, shape: Shape, index: int) -> Told:
@@ -287,8 +305,10 @@ class FastTransformer:
 
     def _size(self, shape: Shape) -> Size:
         config = self.config
-        tokens = shape[1] * config.tokens_per_latent_frame
-        return shape[0], tokens, config.num_heads, config.head_dim
+        places = config.tokens_per_latent_frame
+        if self._share is not None:
+            places //= self._share.num_processes
+        return shape[0], shape[1] * places, config.num_heads, config.head_dim
 
     def _own_memory(self, shape: Shape) -> AttentionMemory:
         """Return the memory of passes without a context; blocks use it one after another."""
@@ -297,42 +317,8 @@ class FastTransformer:
         return self._own[shape]
 
     def _memory(self, size: Size) -> AttentionMemory:
+        if self._share is not None:
+            return UlyssesMemory(self._share, size, self.dtype, self.device)
         if self._attends_in_fp8:
             return Fp8Memory(size, self.device)
         return FullMemory(size, self.dtype, self.device)
-
-
-class _ToldPrompts:
-    """What the latest prompt of each batch size says to the blocks, in memory that stays."""
-
-    def __init__(self, network: WorldModelTransformer) -> None:
-        self._network = network
-        self._latest: dict[int, Tensor] = {}
-        self._told: dict[int, list[BlockContext | None]] = {}
-
-    def told(self, prompt: Tensor) -> list[BlockContext | None]:
-        """Return each block's keys and values of a prompt, worked out when it is another."""
-        batch, latest = len(prompt), self._latest.get(len(prompt))
-        is_same = latest is not None and (
-            (latest.data_ptr(), latest.shape) == (prompt.data_ptr(), prompt.shape)
-        )
-        if not is_same:
-            self._work_out(prompt)
-            self._latest[batch] = prompt  # held, so that no other prompt can lie where it lies
-        return self._told[batch]
-
-    def _work_out(self, prompt: Tensor) -> None:
-        network, batch = self._network, len(prompt)
-        words = prompt if network.text_encoder is None else network.text_encoder(prompt)
-        words_BWE = network.text_embed(words.to(network.dtype))
-        said = [
-            None if block.cross_attn is None else block.cross_attn.keys_values(words_BWE)
-            for block in network._blocks()  # noqa: SLF001 - a friend of the network
-        ]
-        if batch not in self._told:
-            self._told[batch] = said
-            return
-        for mine, its in zip(self._told[batch], said, strict=True):
-            if mine is not None and its is not None:
-                mine.keys.copy_(its.keys)
-                mine.values.copy_(its.values)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import CONFIG, FRAME_SIZE, tiny_model
+from tiny import CONFIG, FRAME_SIZE, tiny_model, tiny_reference_model
 
 from worldloom.errors import ConfigError, MachineError
 from worldloom.quantize.config import QuantizeLinearsConfig
@@ -11,6 +11,7 @@ from worldloom.quantize.fp8_linear import Fp8Linear
 from worldloom.quantize.linear import Int8Linear
 from worldloom.rollout.realtime.config import RealtimeConfig
 from worldloom.rollout.realtime.fast_model import make_fast
+from worldloom.rollout.realtime.ulysses import PlaceShare
 from worldloom.rollout.session import WorldSession
 
 
@@ -19,7 +20,7 @@ def test_on_a_cpu_nothing_is_rounded_unless_asked():
     assert made.choices == (
         "linear layers: full precision",
         "attention: full precision",
-        "decoder: as it is",
+        "decoder: as it is, on cpu",
     )
     image = np.zeros((*FRAME_SIZE, 3), np.uint8)
     session = WorldSession(made.model, image=image, prompt="a room", seed=0)
@@ -48,6 +49,16 @@ def test_layers_that_are_8_bit_stay_as_they_came_and_slow_ones_are_told():
     actions.mouse_qkv = Fp8Linear.from_linear(actions.mouse_qkv)
     told = make_fast(model, RealtimeConfig()).choices[0]
     assert told == "linear layers: FP8, multiplied in float32 (1 of them)"
+
+
+def test_a_decoders_gpu_that_is_not_there_is_refused():
+    with pytest.raises(MachineError, match="decoder_device 'cuda:77'"):
+        make_fast(tiny_model(), RealtimeConfig(decoder_device="cuda:77"))
+
+
+def test_a_share_of_tokens_is_said_and_attends_in_full_precision():
+    made = make_fast(tiny_reference_model(), RealtimeConfig(), share=PlaceShare(0, 2))
+    assert made.choices[1] == "attention: full precision, shared by 2 processes"
 
 
 def test_what_is_fast_already_is_refused():

@@ -25,7 +25,7 @@ class ToldPrompts:
         self._told: dict[int, list[BlockContext | None]] = {}
 
     def told(self, prompt: Shaped[Tensor, "B words *width"]) -> list[BlockContext | None]:
-        """Return each block's keys and values [B, W, N, D], worked out when it is another prompt."""
+        """Return each block's keys and values [B, W, N, D], worked out for another prompt alone."""
         batch, latest = len(prompt), self._latest.get(len(prompt))
         is_same = latest is not None and (
             (latest.data_ptr(), latest.shape) == (prompt.data_ptr(), prompt.shape)

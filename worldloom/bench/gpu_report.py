@@ -40,11 +40,11 @@ _REFERENCE = "mg3-5b"
 def floors_of(preset_name: str, *, segment_latents: int, is_default_shape: bool) -> Floors:
     """Return what a preset must reach on one GPU of the H100's kind."""
     if preset_name == _STREAM and segment_latents == 1:
-        return Floors(latency_p95_ms=250)
+        return Floors(latency_p95_ms=250.0)
     if preset_name == _STREAM and is_default_shape:
-        return Floors(frames_per_second=45, teraflops=650, gain_of_8_bits=1.2)
+        return Floors(frames_per_second=45.0, teraflops=650.0, gain_of_8_bits=1.2)
     if preset_name == _REFERENCE and is_default_shape:
-        return Floors(frames_per_second=30)
+        return Floors(frames_per_second=30.0)
     return Floors()
 
 

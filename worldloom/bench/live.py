@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ _NUM_KEYS_HELD = 4
 MOST_SEGMENTS_WAITING = 2
 
 
+@runtime_checkable
 class LiveSession(Protocol):
     """What is played."""
 

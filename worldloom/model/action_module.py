@@ -68,7 +68,7 @@ class ActionModule(nn.Module):
         num_memory: int = 0,
     ) -> Float[Tensor, "B T P E"]:
         """Return tokens with the actions' say added; the first `num_memory` latents are memory."""
-        rotation = self._rotation(x_BTPE.shape[1], num_memory)
+        rotation = self.rotation(x_BTPE.shape[1], num_memory)
         x_BTPE = x_BTPE + self._mouse(x_BTPE, mouse_BTWM.flatten(2), rotation)
         keys_BTA = self.keyboard_embed(keyboard_BTWK).flatten(2)
         return x_BTPE + self._keyboard(x_BTPE, keys_BTA, rotation)
@@ -94,8 +94,8 @@ class ActionModule(nn.Module):
         said: Tensor = self.keyboard_out(self._by_time(attend(query, key, value), len(x_BTPE)))
         return said
 
-    def _rotation(self, latents: int, num_memory: int) -> Rotation:
-        """Return (cosine, sine) [1, T, 1, D/2]."""
+    def rotation(self, latents: int, num_memory: int) -> Rotation:
+        """Return (cosine, sine) [1, T, 1, D/2] of a segment's latents, memory first."""
         table = self.frequencies.table
         number = torch.arange(latents, device=table.device)
         number = torch.where(number < num_memory, number, number - num_memory)

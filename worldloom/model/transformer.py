@@ -136,7 +136,7 @@ class WorldModelTransformer(nn.Module):
             num_memory=conditions.num_memory,
         )
         return PreparedSegment(
-            segment, [block.plan(rays_BLE, prompt_BWE) for block in self._blocks()]
+            segment, [block.plan(rays_BLE, prompt_BWE) for block in self.typed_blocks()]
         )
 
     def placed(self, context: Context) -> Context:
@@ -151,9 +151,9 @@ class WorldModelTransformer(nn.Module):
         context: Context | None = None,
     ) -> Latents:
         """Return the velocity (noise minus data) of latents whose noise levels are sigma."""
-        x_BLE, time_BTE, modulation = self._embed(latents, sigma)
+        x_BLE, time_BTE, modulation = self.embed(latents, sigma)
         view = self._view(context)
-        for index, block in enumerate(self._blocks()):
+        for index, block in enumerate(self.typed_blocks()):
             own = block.keys_values(x_BLE, modulation)
             seen = None if context is None else context.block(index, own)
             plan = prepared.blocks[index]
@@ -161,17 +161,17 @@ class WorldModelTransformer(nn.Module):
         shift, scale = (time_BTE[:, :, None] + self.head_modulation[:, None]).unbind(2)
         normed = self.head_norm(x_BLE).unflatten(1, (latents.shape[2], -1))
         modulated = normed * (1 + scale[:, :, None]) + shift[:, :, None]
-        return self._to_latents(self.head(modulated))
+        return self.to_latents(self.head(modulated))
 
     def commit(
         self, latents: Latents, prepared: PreparedSegment, context: Context | None = None
     ) -> list[BlockContext]:
         """Return the un-rotated keys and values [B, L, N, D] of clean latents, block by block."""
         sigma = latents.new_zeros(latents.shape[0], latents.shape[2])
-        x_BLE, _, modulation = self._embed(latents, sigma)
+        x_BLE, _, modulation = self.embed(latents, sigma)
         view = self._view(context)
         committed: list[BlockContext] = []
-        blocks = self._blocks()
+        blocks = self.typed_blocks()
         for index, block in enumerate(blocks):
             own = block.keys_values(x_BLE, modulation)
             committed.append(own)
@@ -191,30 +191,35 @@ class WorldModelTransformer(nn.Module):
         """Where it computes."""
         return self.patch_embed.weight.device
 
-    def _blocks(self) -> list[TransformerBlock]:
+    def typed_blocks(self) -> list[TransformerBlock]:
+        """Return the blocks as what they are."""
         blocks = list(self.blocks.children())
         return [block for block in blocks if isinstance(block, TransformerBlock)]
 
     def _view(self, context: Context | None) -> ContextView | None:
-        if context is None or context.view is not None:
-            return None if context is None else context.view
+        if context is None:
+            return None
+        if context.view is not None:
+            return context.view
         return ContextView(self.rope(context.coordinates), context.is_valid)
 
-    def _embed(self, latents: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def embed(
+        self, latents: Latents, sigma: Sigma
+    ) -> tuple[Float[Tensor, "B L E"], Float[Tensor, "B T E"], Float[Tensor, "B T 6 E"]]:
         """Return tokens [B, L, E], embedded timesteps [B, T, E] and modulations [B, T, 6, E]."""
-        x_BLE = self.patch_embed(self._to_patches(latents).to(self.dtype))
+        x_BLE = self.patch_embed(self.to_patches(latents).to(self.dtype))
         if self.place_embed is not None:
             x_BLE = x_BLE + self.place_embed.repeat(latents.shape[2], 1)
         time_BTE = self.time_embed(timestep_embedding(TIMESTEPS * sigma).to(self.dtype))
         return x_BLE, time_BTE, self.time_projection(time_BTE).unflatten(-1, (6, -1))
 
-    def _to_patches(self, latents: Tensor) -> Tensor:
+    def to_patches(self, latents: Latents) -> Float[Tensor, "B L patch"]:
         """Return [B, T P, C patch^2] of latents [B, C, T, H, W]; a patch is (C, row, column)."""
         patch = self.config.patch_size
         x: Tensor = latents.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))
         return x.permute(0, 2, 3, 5, 1, 4, 6).flatten(4).flatten(1, 3)
 
-    def _to_latents(self, patches: Tensor) -> Tensor:
+    def to_latents(self, patches: Float[Tensor, "B T P patch"]) -> Latents:
         """Return [B, C, T, H, W] of [B, T, P, patch^2 C]; a patch is (row, column, C)."""
         config = self.config
         patch = config.patch_size

@@ -13,7 +13,7 @@ Letters: M tokens, K input features, N output features.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Shaped
@@ -52,7 +52,7 @@ class EightBitLinear(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def from_linear(cls, linear: nn.Linear) -> Self:
+    def from_linear(cls, linear: nn.Linear) -> EightBitLinear:
         """Convert a linear layer where it lies; its weights are rounded, its bias is not."""
         with linear.weight.device:
             layer = cls(linear.in_features, linear.out_features, has_bias=linear.bias is not None)
@@ -82,7 +82,7 @@ class EightBitLinear(nn.Module):
         """Return the shape for printing."""
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> EightBitLinear:
         exact = self.weight, self.weight_scale
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = self.weight.device

@@ -57,6 +57,7 @@ class PromptEmbedder(Protocol):
         """Return embeddings, zero after each prompt's end, and the lengths."""
 
 
+@runtime_checkable
 class Network(Protocol):
     """The passes of a transformer that a session needs (`model.transformer` says what they do).
 

@@ -65,7 +65,7 @@ def test_bars_are_those_that_a_preset_must_reach():
     assert bars["8-bit layers over bf16, whole loop"].value == pytest.approx(1.5)
     assert all(bar.is_met for bar in bars.values())
     of_one = floors_of("stream-5b", segment_latents=1, is_default_shape=False)
-    assert of_one == Floors(latency_p95_ms=250)
+    assert of_one == Floors(latency_p95_ms=250.0)
     [latency, drift] = bars_of(played(), of_one, STEP, 1, [])
     assert latency.value == pytest.approx(350)
     assert not latency.is_met

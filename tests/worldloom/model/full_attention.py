@@ -51,7 +51,7 @@ def velocity(
     """Return the velocity [1, C, T, H, W] of all latents; `sees` is true for (query, key)."""
     config, geometry = transformer.config, conditioner.geometry
     places = config.tokens_per_latent_frame
-    x = transformer._to_patches(walk.latents)
+    x = transformer.to_patches(walk.latents)
     x = transformer.patch_embed(x)
     if transformer.place_embed is not None:
         x = x + transformer.place_embed.repeat(walk.latents.shape[2], 1)
@@ -86,7 +86,7 @@ def velocity(
         .unbind(2)
     )
     out = transformer.head(transformer.head_norm(x) * (1 + scale) + shift)
-    return transformer._to_latents(out.unflatten(1, (-1, places)))
+    return transformer.to_latents(out.unflatten(1, (-1, places)))
 
 
 def _seen_from(group: Group, walk: Walk, conditioner: Conditioner) -> Tensor:

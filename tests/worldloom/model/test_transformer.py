@@ -422,13 +422,13 @@ def test_keys_of_committed_latents_depend_on_what_their_reach_says(reach):
 def test_patches_are_channel_row_column_and_outputs_row_column_channel():
     transformer = tiny_transformer()
     latents = torch.arange(4 * 2 * 16.0).reshape(1, 4, 2, 4, 4)
-    patches = transformer._to_patches(latents)
+    patches = transformer.to_patches(latents)
     assert patches.shape == (1, 2 * TOKENS, CONFIG.patch_channels)
     expected = [float(latents[0, c, 1, 2 + r, w]) for c in range(4) for r in (0, 1) for w in (0, 1)]
     assert patches[0, TOKENS + 2].tolist() == expected  # second latent, lower left patch
     by_channel = patches.unflatten(1, (2, -1)).unflatten(-1, (4, 4))
     outputs = by_channel.transpose(-1, -2).flatten(-2)  # (row column, channel)
-    torch.testing.assert_close(transformer._to_latents(outputs), latents, atol=0, rtol=0)
+    torch.testing.assert_close(transformer.to_latents(outputs), latents, atol=0, rtol=0)
 
 
 @torch.no_grad()

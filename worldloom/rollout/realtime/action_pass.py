@@ -65,7 +65,7 @@ class ActionPass:
         """Work out what actions say, whatever the tokens."""
         module, times = self.module, mouse_BTWM.shape[1]
         mouse = F.linear(mouse_BTWM.flatten(2).flatten(0, 1), self._of_window, self._bias)
-        rotation = module._rotation(times, num_memory)  # noqa: SLF001 - a friend of the module
+        rotation = module.rotation(times, num_memory)
         keys, values = module.keyboard_kv(
             module.keyboard_embed(keyboard_BTWK).flatten(2).flatten(0, 1)
         ).chunk(2, dim=-1)

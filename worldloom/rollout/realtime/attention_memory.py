@@ -10,7 +10,7 @@ N heads, D channels of a head, P rotary pairs.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import triton
@@ -36,6 +36,7 @@ _ALIGNED_TOKENS = 16  # of 8 bits: what a tensor descriptor's rows must be a mul
 _LOG2_E = 1.4426950408889634
 
 
+@runtime_checkable
 class AttentionMemory(Protocol):
     """Turned keys and values of one block."""
 

@@ -93,7 +93,7 @@ class FastTransformer:
         self._network = transformer
         self._attends_in_fp8 = attends_in_fp8
         self.config: TransformerConfig = transformer.config
-        self._blocks = [BlockPass(block) for block in transformer._blocks()]  # noqa: SLF001
+        self._blocks = [BlockPass(block) for block in transformer.typed_blocks()]
         self._cameras = [CameraPass(blocks.block.camera) for blocks in self._blocks]
         self._modulations = torch.stack([blocks.block.modulation for blocks in self._blocks])
         self._context = (
@@ -222,7 +222,7 @@ class FastTransformer:
             rays = self._share.of_places(rays)
             by_place = coordinates.unflatten(1, (mouse.shape[1], -1))
             coordinates = self._share.of_places(by_place).flatten(1, 2)
-        rays_RE = self._network.ray_embed(rays.flatten(0, 2).to(dtype))
+        rays_RE = self._network.ray_embed(rays.flatten(1, 2).to(dtype)).flatten(0, 1)
         rows = update(Residual(rays_RE), Update(), self._cameras[0].row_format)[1]
         cameras = [camera(rays_RE, rows) for camera in self._cameras]
         told = [
@@ -266,7 +266,7 @@ class FastTransformer:
         patches = answer_of(network.head, rows, self.dtype).unflatten(0, (*shape[:2], -1))
         if self._share is not None:
             patches = self._share.gathered(patches)
-        return network._to_latents(patches)  # noqa: SLF001 - a friend of the network
+        return network.to_latents(patches)
 
     def _committed(
         self, latents: Tensor, shape: Shape, is_valid: Tensor | None, *, has_context: bool
@@ -288,7 +288,7 @@ class FastTransformer:
 
     def _enter(self, latents: Tensor, sigma: Tensor) -> tuple[Residual, Tensor, Tensor]:
         """Return tokens [R, E], embedded timesteps [B, T, E], modulations [blocks, G, 6, E]."""
-        x_BLE, time_BTE, modulation = self._network._embed(latents, sigma)  # noqa: SLF001
+        x_BLE, time_BTE, modulation = self._network.embed(latents, sigma)
         modulations = self._modulations + modulation.flatten(0, 1)
         if self._share is not None:
             by_place = x_BLE.unflatten(1, (latents.shape[2], -1))

@@ -41,7 +41,7 @@ class ToldPrompts:
         words_BWE = network.text_embed(words.to(network.dtype))
         said = [
             None if block.cross_attn is None else block.cross_attn.keys_values(words_BWE)
-            for block in network._blocks()  # noqa: SLF001 - a friend of the network
+            for block in network.typed_blocks()
         ]
         if batch not in self._told:
             self._told[batch] = said

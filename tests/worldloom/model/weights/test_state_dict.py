@@ -321,7 +321,7 @@ def test_the_patch_embedding_is_the_public_convolution(tmp_path: Path) -> None:
     latents = torch.randn(2, 4, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     weight, bias = tensors["patch_embedding.weight"], tensors["patch_embedding.bias"]
     convolved = F.conv3d(latents, weight, bias, stride=(1, 2, 2)).flatten(2).transpose(1, 2)
-    ours = transformer.patch_embed(transformer._to_patches(latents))
+    ours = transformer.patch_embed(transformer.to_patches(latents))
     torch.testing.assert_close(ours, convolved, rtol=1e-5, atol=1e-5)
 
 
@@ -330,7 +330,7 @@ def test_the_output_is_unfolded_as_the_public_model_does() -> None:
     transformer = WorldModelTransformer(SHAPE)
     tokens = torch.randn(1, 3, 4, 16, generator=torch.Generator().manual_seed(1))
     public = torch.einsum("fhwpqrc->cfphqwr", tokens[0].reshape(3, 2, 2, 1, 2, 2, 4))
-    assert torch.equal(transformer._to_latents(tokens)[0], public.reshape(4, 3, 4, 4))
+    assert torch.equal(transformer.to_latents(tokens)[0], public.reshape(4, 3, 4, 4))
 
 
 def test_rays_are_folded_as_the_public_model_does() -> None:

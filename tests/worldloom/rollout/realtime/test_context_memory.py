@@ -28,5 +28,6 @@ def test_own_tokens_are_always_there():
 def test_a_context_of_another_size_is_refused():
     shape = (1, TOKENS, CONFIG.num_heads, CONFIG.head_dim)
     blocks = [BlockContext(torch.zeros(shape), torch.zeros(shape))] * CONFIG.num_blocks
+    rotation = torch.zeros(2, 1, TOKENS, CONFIG.num_heads, CONFIG.head_dim // 2)
     with pytest.raises(ValueError, match=f"context of {TOKENS} tokens"):
-        memory().place(blocks, (torch.zeros(1), torch.zeros(1)))
+        memory().place(blocks, (rotation[0], rotation[1]))

@@ -10,6 +10,7 @@ from worldloom.rollout.realtime.fast_decoder import FastDecoder
 def test_chunks_answer_as_in_the_plain_decoder_and_one_graph_serves_all():
     plain, counter = tiny_wan_vae().decoder, CompileCounter()
     fast = FastDecoder(plain, 2, backend=counter)
+    counts = set()  # after each steady chunk
     with torch.no_grad():
         for first in (1, 2):  # a session's start, and one that was resumed
             latents = tiny_latents(first + 6)
@@ -20,7 +21,9 @@ def test_chunks_answer_as_in_the_plain_decoder_and_one_graph_serves_all():
                 expected, cache = plain(chunk, cache)
                 found, fast_cache = fast(chunk, fast_cache)
                 torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert counter.frame_count == 1
+                counts.add(counter.frame_count)
+    assert len(counts) == 1
+    assert counts != {0}
 
 
 def test_a_chunk_of_another_length_is_decoded_as_it_is():

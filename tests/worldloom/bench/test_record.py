@@ -11,6 +11,7 @@ import torch
 from worldloom.bench.record import (
     Bar,
     BenchReport,
+    Table,
     measured,
     open_device,
     page_of,
@@ -130,3 +131,14 @@ def test_an_unknown_device_is_refused():
 def test_a_gpu_that_is_not_there_is_told():
     with pytest.raises(MachineError, match="none on this machine"):
         open_device("cuda")
+
+
+def test_tables_stand_on_the_page_below_the_bars():
+    table = Table(title="One off", columns=("what", "n"), rows=(("all on", "3"),))
+    page = page_of(report().model_copy(update={"tables": (table,)}))
+    assert page.endswith("\n## One off\n\n| what | n |\n| --- | --- |\n| all on | 3 |\n")
+
+
+def test_a_row_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="table 'One off': expected 2 cells in every row"):
+        Table(title="One off", columns=("what", "n"), rows=(("all on",),))

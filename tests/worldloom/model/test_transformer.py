@@ -489,3 +489,17 @@ def test_gradients_reach_every_parameter(layout):
         if parameter.grad is None or not parameter.grad.abs().max() > 0
     }
     assert not unreached
+
+
+def test_a_placed_context_says_where_it_lies_once_for_all_steps():
+    transformer, moved, segment = transformer_of("latent"), walk(), SEGMENTS[-1]
+    by_latent = committed_one_by_one(transformer, moved, "latent")
+    prepared = transformer.prepare(noisy_conditions(moved))
+    context = context_of(moved, by_latent, SEEN[-1], segment.start)
+    placed, asked = transformer.placed(context), []
+    transformer.rope.register_forward_pre_hook(lambda *_: asked.append(1))
+    latents, sigma = moved.latents[:, :, segment], torch.full((1, len(segment)), SIGMA)
+    expected = transformer.denoise(latents, sigma, prepared, context)
+    assert len(asked) == 1
+    assert torch.equal(transformer.denoise(latents, sigma, prepared, placed), expected)
+    assert len(asked) == 1

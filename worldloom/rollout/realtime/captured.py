@@ -62,7 +62,8 @@ class Captured(Generic[AnswerT]):
         self._function(*self._inputs)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory.pool):
+        # Other threads may go on calling CUDA: they wait for frames and copy them.
+        with torch.cuda.graph(graph, pool=self._memory.pool, capture_error_mode="thread_local"):
             self._answer = self._function(*self._inputs)
         self._graph = graph
         graph.replay()

@@ -5,6 +5,7 @@ The work is in `worldloom.bench` and `services.load`; this module asks, writes a
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -132,13 +133,17 @@ class ServePart(StrEnum):
 
     GATEWAY = "gateway"
     ENGINE = "engine"
+    PAGE = "page"
 
 
 @app.command("serve")
 def serve(
     part: Annotated[
         ServePart,
-        typer.Argument(help="gateway: what it adds, on a fake engine; engine: a real release."),
+        typer.Argument(
+            help="gateway: what it adds, on a fake engine; engine: a real release; page: from"
+            " `worldloom up` to a picture in a browser."
+        ),
     ],
     sessions: Annotated[
         int, typer.Option(min=0, help="Sessions at once; for the engine, the most to try.")
@@ -146,7 +151,9 @@ def serve(
     seconds: Annotated[
         float, typer.Option(min=0, help="Time of play: 600 s, and 20 s for the engine.")
     ] = 0,
-    opens: Annotated[int, typer.Option(min=1, help="Timed openings on the engine.")] = 60,
+    opens: Annotated[
+        int, typer.Option(min=0, help="Timed openings: 60, and 5 cold starts for the page.")
+    ] = 0,
     release: Annotated[
         str, typer.Option(help="Digest or folder of a release; by default of the starter weights.")
     ] = "starter",
@@ -159,15 +166,23 @@ def serve(
     """Let simulated players play: what the gateway adds, what players of a release see."""
     sessions = sessions or (32 if part is ServePart.GATEWAY else 8)
     seconds = seconds or (600.0 if part is ServePart.GATEWAY else 20.0)
-    command = (
-        f"worldloom bench serve {part} --sessions {sessions} --seconds {seconds:g} --seed {seed}"
-    )
+    opens = opens or (5 if part is ServePart.PAGE else 60)
+    command = f"worldloom bench serve {part}"
+    played = f" --sessions {sessions} --seconds {seconds:g} --seed {seed}"
     if part is ServePart.GATEWAY:
         from services.load.gateway_bench import GatewayBenchConfig, measure_gateway
 
         config = GatewayBenchConfig(num_sessions=sessions, seconds=seconds, seed=seed)
         with progress("seconds") as report:
-            found = measure_gateway(config, command, report)
+            found = measure_gateway(config, command + played, report)
+    elif part is ServePart.PAGE:
+        from services.load.page_bench import PageBenchConfig, measure_page
+
+        up = [sys.executable, "-m", "cli.main", "up", "--release", release, "--port"]
+        starts = PageBenchConfig(num_starts=opens)
+        command += f" --opens {opens} --release {release}"
+        with progress("starts") as report:
+            found = measure_page(starts, up, command, report)
     else:
         from services.load.serving_bench import ServingBenchConfig, measure_serving
         from services.release_source import choose_release
@@ -177,7 +192,7 @@ def serve(
         engine = ServingBenchConfig(
             num_opens=opens, most_sessions=sessions, seconds=seconds, seed=seed
         )
-        command += f" --opens {opens} --release {release}"
+        command += f"{played} --opens {opens} --release {release}"
         with progress("openings") as report:
             found = measure_serving(engine, source, command, report, lambda text: say(text, output))
     finish_report(found, output_dir, str(part), output)

@@ -99,13 +99,16 @@ def serve(
     drill: Annotated[
         list[str] | None,
         typer.Option(
-            help="churn, replace, kill-triton, kill-gateway, stop-triton or slow-reader; "
-            "may be given again; by default all of them."
+            help="churn, replace, kill-triton, kill-gateway, stop-triton, slow-reader or "
+            "malformed; may be given again; by default all of them."
         ),
     ] = None,
     sessions: Annotated[int, typer.Option(min=1, help="Live sessions of a drill.")] = 16,
     frames: Annotated[int, typer.Option(min=12, help="Frames that a session walks.")] = 240,
-    cycles: Annotated[int, typer.Option(min=10, help="Sessions that `churn` opens.")] = 10_000,
+    cycles: Annotated[
+        int,
+        typer.Option(min=10, help="Sessions that `churn` opens; `malformed` sends two for each."),
+    ] = 10_000,
     replacements: Annotated[int, typer.Option(min=1, help="Versions that `replace` brings.")] = 20,
     seconds: Annotated[float, typer.Option(min=1, help="Time of play of `slow-reader`.")] = 60.0,
     output_dir: Annotated[Path, typer.Option(help="Folder for chaos.json and chaos.md.")] = Path(
@@ -125,6 +128,7 @@ def serve(
         num_sessions=sessions,
         num_frames=frames,
         num_cycles=cycles,
+        num_messages=2 * cycles,
         num_replacements=replacements,
         seconds=seconds,
     )

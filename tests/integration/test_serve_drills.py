@@ -13,6 +13,7 @@ import pytest
 from services.inference.repository import RepositoryConfig, build_repository
 from services.load.drills.churn import churn
 from services.load.drills.interruption import kill_gateway, kill_triton, stop_triton
+from services.load.drills.malformed_input import malformed_input
 from services.load.drills.replacement import replace
 from services.load.drills.stage import DrillConfig, Stage, nothing_to_report, stage
 from services.release_source import ReleaseSource
@@ -66,3 +67,8 @@ def test_versions_are_replaced_without_a_session_noticing(place: Stage) -> None:
 def test_sessions_that_come_and_go_in_every_way_leave_no_slot_and_no_handle(place: Stage) -> None:
     # Sixty sessions are too few to tell growth from warming up.
     assert missed(churn(place), but="memory") == []
+
+
+def test_malformed_input_disturbs_nobody(tmp_path: Path) -> None:
+    config = DrillConfig(num_messages=300)
+    assert missed(malformed_input(config, tmp_path, nothing_to_report)) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from services.load.drills.churn import churn
 from services.load.drills.interruption import kill_gateway, kill_triton, stop_triton
+from services.load.drills.malformed_input import malformed_input
 from services.load.drills.replacement import replace
 from services.load.drills.slow_reader import slow_reader
 from services.load.drills.stage import DrillConfig, Report, Stage, Tell, stage
@@ -27,8 +28,12 @@ _ON_STAGE: Mapping[str, Callable[[Stage], tuple[Bar, ...]]] = {
     "replace": replace,
     "churn": churn,
 }
-_SLOW_READER = "slow-reader"
-DRILLS = (*_ON_STAGE, _SLOW_READER)
+# These judge the gateway, so they take one of their own with the fake engine behind it.
+_AT_A_GATEWAY: Mapping[str, Callable[[DrillConfig, Path, Report], tuple[Bar, ...]]] = {
+    "slow-reader": slow_reader,
+    "malformed": malformed_input,
+}
+DRILLS = (*_ON_STAGE, *_AT_A_GATEWAY)
 
 Progress = Callable[[str], AbstractContextManager[Report]]
 
@@ -48,8 +53,8 @@ def run_drills(
     for name in names:
         tell(f"drill {name}")
         with progress(name) as report:
-            if name == _SLOW_READER:
-                found = slow_reader(config, folder / name, report)
+            if name in _AT_A_GATEWAY:
+                found = _AT_A_GATEWAY[name](config, folder / name, report)
             else:
                 with stage(folder / name, sources, config, tell, report) as place:
                     found = _ON_STAGE[name](place)
@@ -61,7 +66,7 @@ def run_drills(
         command=command,
         notes=(
             "A gateway and a real Triton with a release of the starter weights on this machine;"
-            " `slow-reader` is on the fake engine, since it judges the gateway's pace.",
+            " `slow-reader` and `malformed` are on the fake engine, since they judge the gateway.",
             "Frames are compared bit for bit with those of undisturbed walks of the same seeds.",
             "A restart is over when the gateway answers, or counts the engine as up again.",
         ),

@@ -35,6 +35,7 @@ class DrillConfig(Config):
     num_sessions: int = Field(4, ge=1, description="live sessions")
     num_frames: int = Field(240, ge=12, description="frames that a session walks")
     num_cycles: int = Field(10_000, ge=10, description="sessions opened and ended by `churn`")
+    num_messages: int = Field(20_000, ge=10, description="malformed messages and requests sent")
     num_replacements: int = Field(20, ge=1, description="replacements of the model version")
     seconds: float = Field(30.0, gt=0, description="time of play, where players have a pace")
     seed: int = Field(0, ge=0, description="seed of walks and of what is broken when")

@@ -20,6 +20,8 @@ from worldloom.bench.rollout import random_world
 from worldloom.config import Config
 from worldloom.memory.config import BankConfig
 from worldloom.presets import ModelPreset
+from worldloom.quantize.config import QuantizeLinearsConfig
+from worldloom.quantize.convert import quantize_linears
 from worldloom.rollout.realtime.config import RealtimeConfig
 from worldloom.rollout.realtime.fast_model import make_fast
 from worldloom.rollout.session import WorldSession
@@ -43,6 +45,12 @@ def _plain(model: WorldModel) -> WorldModel:
     return model
 
 
+def _plain_in_int8(model: WorldModel) -> WorldModel:
+    assert isinstance(model.transformer, torch.nn.Module), "a preset's own transformer"
+    quantize_linears(model.transformer, QuantizeLinearsConfig())
+    return model
+
+
 def _in_bfloat16(model: WorldModel) -> WorldModel:
     assert isinstance(model.transformer, torch.nn.Module), "a preset's own transformer"
     model.transformer.to(torch.bfloat16)
@@ -55,6 +63,7 @@ def _in_int8(model: WorldModel) -> WorldModel:
 
 WAYS: Mapping[str, Callable[[WorldModel], WorldModel]] = {
     "plain passes, float32": _plain,
+    "plain passes, INT8 (a release as it is loaded)": _plain_in_int8,
     "fast passes, bfloat16": _in_bfloat16,
     "fast passes, INT8": _in_int8,
 }

@@ -16,6 +16,7 @@ from torch import nn
 from worldloom.errors import ConfigError, MachineError
 from worldloom.log import log_event
 from worldloom.model.transformer import WorldModelTransformer
+from worldloom.model.vae.video_vae import VAEDecoder
 from worldloom.model.vae.wan_vae import WanVAEDecoder
 from worldloom.quantize.config import QuantizeLinearsConfig
 from worldloom.quantize.convert import quantize_linears, tell_slow_layers
@@ -76,22 +77,30 @@ def make_fast(
         share=share,
     )
     device = _decoder_device(config, transformer.device)
-    is_gpu = device.type == "cuda"
-    decoder = model.decoder.to(device)
-    if is_gpu and config.compiles_decoder and type(decoder) is WanVAEDecoder:
-        decoder = FastDecoder(decoder, latents_decoded_at_once(transformer.config))
-    choices.append(
-        f"decoder: {'compiled' if isinstance(decoder, FastDecoder) else 'as it is'}, on {device}"
-    )
+    decoder = _decoder(model, config, device)
+    name = "compiled" if isinstance(decoder, FastDecoder) else "as it is"
+    choices.append(f"decoder: {name}, on {device}")
+    has_stream = device.type == "cuda" and config.decodes_beside
     made = replace(
         model,
         transformer=fast,
         decoder=decoder,
-        decode_stream=torch.cuda.Stream(device) if is_gpu and config.decodes_beside else None,
+        decode_stream=torch.cuda.Stream(device) if has_stream else None,
         cached_segments=config.cached_segments,
     )
     log_event(_LOGGER, "model_made_fast", choices=choices)
     return FastModel(made, tuple(choices))
+
+
+def _decoder(
+    model: WorldModel, config: RealtimeConfig, device: torch.device
+) -> VAEDecoder | WanVAEDecoder:
+    """Return the decoder on its device, its steady chunk compiled where that is asked for."""
+    decoder = model.decoder.to(device)
+    compiles = device.type == "cuda" and config.compiles_decoder
+    if compiles and type(decoder) is WanVAEDecoder:
+        return FastDecoder(decoder, latents_decoded_at_once(model.transformer.config))
+    return decoder
 
 
 def _decoder_device(config: RealtimeConfig, device: torch.device) -> torch.device:

@@ -87,9 +87,9 @@ def measure_cpu(config: CpuBenchConfig, preset: ModelPreset, command: str) -> Be
         command=command,
         notes=(
             f"Weights are random; {frames} frames a segment of "
-            f"{'x'.join(map(str, preset.transformer.frame_size))} pixels; a figure is the time of "
-            f"a segment, from its beginning to the next's, over turns of {config.segments_a_turn}, "
-            "decoding and JPEG included.",
+            f"{'x'.join(map(str, preset.transformer.frame_size))} pixels; a figure is a turn's "
+            "time, from the first action to the last encoded frame, by its "
+            f"{config.segments_a_turn} segments.",
             *(f"{time.name}: {_rate(time, frames):.1f} frames a second." for time in times),
         ),
         machine=this_machine(_CPU),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from services import protocol
 from services.contract import ErrorCode, SessionError
 from services.protocol import (
     HEADER_BYTES,
@@ -54,6 +56,45 @@ def test_a_mouse_turns_by_a_finite_number_within_half_a_turn(value: str) -> None
     )
     with pytest.raises(SessionError, match=r"actions\.mouse\.0\.1"):
         parse_client_message(text)
+
+
+NAMES = st.sampled_from(
+    sorted(
+        {
+            name
+            for member in get_args(get_args(protocol.ClientMessage)[0])
+            for name in member.model_fields
+        }
+    )
+)
+TYPES = st.sampled_from(["open", "resume", "actions", "frames_received", "close", "ping", "fly"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | st.text(max_size=5), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(NAMES, ANYTHING), TYPES)
+def test_whatever_stands_in_a_message_it_is_one_or_refused(
+    fields: dict[str, object], kind: str
+) -> None:
+    expect_a_message_or_a_refusal(json.dumps({**fields, "type": kind}))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_whatever_comes_is_a_message_or_refused(data: bytes | str) -> None:
+    expect_a_message_or_a_refusal(data)
+
+
+def expect_a_message_or_a_refusal(data: bytes | str) -> None:
+    try:
+        parse_client_message(data)
+    except SessionError as error:
+        code = error.code
+        assert code is ErrorCode.BAD_MESSAGE
 
 
 def test_a_long_value_is_cut_in_the_refusal() -> None:

@@ -25,6 +25,12 @@ from worldloom.log import log_event
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+# glibc gives threads arenas of their own, and what thousands of sessions leave in them is seldom
+# given back: servers that live for long get along with few.
+FEW_ARENAS: Mapping[str, str] = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
 _FIRST_PROBE_INTERVAL_SECONDS = 0.05
 _LAST_PROBE_INTERVAL_SECONDS = 0.5
 _LOG_TAIL_BYTES = 4096

@@ -18,5 +18,7 @@ COPY services/gateway services/gateway
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/worldloom \
     PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_ARENA_MAX=2 \
+    MALLOC_TRIM_THRESHOLD_=131072 \
     HOME=/tmp
 USER 1000:1000

@@ -14,5 +14,7 @@ COPY worldloom worldloom
 COPY services services
 ENV PYTHONPATH=/opt/worldloom:/opt/worldloom/packages \
     PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_ARENA_MAX=2 \
+    MALLOC_TRIM_THRESHOLD_=131072 \
     HOME=/tmp
 USER 1000:1000

@@ -1,7 +1,9 @@
 """A real engine: Triton's gRPC, one bidirectional stream a session, on asyncio.
 
-The only module of the gateway that knows Triton's messages as a client. Frames are cut out of the
-response as they are, never decoded. It does not know players.
+A session's stream has a channel of its own: what gRPC keeps of a stream that was broken off goes
+with the channel, and no session waits for another's share of a connection. The only module of the
+gateway that knows Triton's messages as a client. Frames are cut out of the response as they are,
+never decoded. It does not know players.
 """
 
 from __future__ import annotations
@@ -38,10 +40,18 @@ _OPTIONS = [
 class TritonStream:
     """One session's stream to Triton."""
 
-    def __init__(self, address: str, channel: grpc.aio.Channel) -> None:
-        """Open the stream; whether somebody answers shows with the first event."""
+    def __init__(self, address: str, closing: set[asyncio.Task[None]]) -> None:
+        """Open the stream; whether somebody answers shows with the first event.
+
+        Args:
+            address: Triton's `host:port`.
+            closing: where the closing of the stream's channel is kept until it is done.
+        """
         self._address = address
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self._closing = closing
+        self._is_closed = False
+        self._channel = grpc.aio.insecure_channel(address, _OPTIONS)
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._call = stub.ModelStreamInfer()
 
     async def send(self, message: BaseModel, tensors: Tensors = NO_TENSORS) -> None:
@@ -75,6 +85,11 @@ class TritonStream:
     def close(self) -> None:
         """Cancel the stream: the engine sees it, and parks or ends the session."""
         self._call.cancel()
+        if not self._is_closed:
+            self._is_closed = True
+            task = asyncio.get_running_loop().create_task(self._channel.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     def _broken(self, error: BaseException | None) -> SessionError:
         details = error.details() if isinstance(error, grpc.aio.AioRpcError) else "stream ended"
@@ -85,16 +100,16 @@ class TritonStream:
 
 
 class TritonLink:
-    """One Triton; all sessions share a channel."""
+    """One Triton."""
 
     def __init__(self, address: str) -> None:
-        """Know Triton by `host:port`; the channel connects when it is used."""
+        """Know Triton by `host:port`; nothing connects before it is used."""
         self._address = address
-        self._channel = grpc.aio.insecure_channel(address, _OPTIONS)
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def describe(self, timeout_seconds: float, *, with_images: bool = False) -> Description:
         """Return what the engine serves."""
-        stream = TritonStream(self._address, self._channel)
+        stream = TritonStream(self._address, self._closing)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await stream.send(contract.Describe(with_images=with_images))
@@ -114,7 +129,7 @@ class TritonLink:
         self, message: SessionStart | SessionResume, tensors: Tensors = NO_TENSORS
     ) -> TritonStream:
         """Open a stream with its first message."""
-        stream = TritonStream(self._address, self._channel)
+        stream = TritonStream(self._address, self._closing)
         try:
             await stream.send(message, tensors)
         except BaseException:
@@ -123,8 +138,8 @@ class TritonLink:
         return stream
 
     async def close(self) -> None:
-        """Close the channel."""
-        await self._channel.close()
+        """Wait until the channels of closed streams are closed too."""
+        await asyncio.gather(*self._closing)
 
 
 def infer_request(message: BaseModel, tensors: Tensors) -> service_pb2.ModelInferRequest:

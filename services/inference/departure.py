@@ -54,10 +54,12 @@ def num_sessions(metrics: str) -> int | None:
 def wait_until_empty(address: str, seconds: float, poll_seconds: float) -> int | None:
     """Return how many sessions are left when there are none, the time is over or Triton is gone.
 
-    As long as Triton answers without saying how many there are, there may be some.
+    As long as Triton answers without saying how many there are, there may be some. None must be
+    seen twice, since a session that has just come is counted a moment later.
     """
     deadline = time.monotonic() + seconds
     told: int | None = 0
+    was_empty = False
     while True:
         try:
             with urllib.request.urlopen(address, timeout=_ANSWER_SECONDS) as answer:
@@ -65,9 +67,10 @@ def wait_until_empty(address: str, seconds: float, poll_seconds: float) -> int |
         except (urllib.error.URLError, TimeoutError) as error:
             log_event(logger, "departure_without_server", logging.WARNING, message=str(error))
             return 0
-        if left == 0 or time.monotonic() >= deadline:
+        if (left == 0 and was_empty) or time.monotonic() >= deadline:
             return left
-        if left != told:
+        was_empty = left == 0
+        if left not in {told, 0}:
             log_event(logger, "departure_waits", sessions=left)
         told = left
         time.sleep(poll_seconds)

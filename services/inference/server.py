@@ -29,7 +29,7 @@ from services.client.grpc import describe, play_actions
 from services.contract import MODEL_NAME, NUM_KEYS, NUM_MOUSE_AXES, SessionError
 from services.inference.drain import DRAIN_VARIABLE, ask_to_drain
 from services.inference.repository import RepositoryConfig, build_repository
-from services.processes import LOOPBACK, ManagedProcess, free_port, require_free_port
+from services.processes import FEW_ARENAS, LOOPBACK, ManagedProcess, free_port, require_free_port
 from worldloom.config import Config
 from worldloom.errors import MachineError, ServingError
 
@@ -291,6 +291,7 @@ def server_environment(wheel: Path, environment: Mapping[str, str]) -> dict[str,
         raise MachineError(message)
     return {
         **environment,
+        **FEW_ARENAS,
         "LD_LIBRARY_PATH": f"{library_folder}:{site_packages / 'nvidia_pytriton.libs'}",
         "PYTHONPATH": f"{_PROJECT_ROOT}:{site_packages}",
         "PATH": f"{Path(sys.executable).parent}:{environment.get('PATH', os.defpath)}",

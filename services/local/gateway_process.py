@@ -17,7 +17,7 @@ from pathlib import Path
 
 from services.gateway.backends import BackendConfig
 from services.gateway.settings import SECRET_VARIABLE, GatewayConfig
-from services.processes import LOOPBACK, ManagedProcess, require_free_port
+from services.processes import FEW_ARENAS, LOOPBACK, ManagedProcess, require_free_port
 from worldloom.config import resolved
 
 _PROJECT_ROOT = Path(__file__).parents[2]
@@ -110,7 +110,8 @@ class GatewayProcess:
 
     def _environment(self) -> dict[str, str]:
         path = os.pathsep.join(filter(None, [str(_PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
-        return {**os.environ, "PYTHONPATH": path, SECRET_VARIABLE: kept_secret(self._state)}
+        secret = {SECRET_VARIABLE: kept_secret(self._state)}
+        return {**os.environ, **FEW_ARENAS, "PYTHONPATH": path, **secret}
 
 
 def kept_secret(state: Path) -> str:

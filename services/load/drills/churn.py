@@ -26,7 +26,7 @@ from services.load.walk import PATIENT, actions_of
 from worldloom.bench.record import Bar
 
 _AT_ONCE = 4
-_WARM_UP_SHARE = 0.2
+_WARM_UP_SHARE = 0.3  # some 120 s of the whole drill: as long as a gateway remembers who left
 _MOST_GROWTH_PERCENT = 1.0
 _SPARE_HANDLES = 8  # connections that are just being opened or closed
 _SETTLE_SECONDS = 30.0

@@ -61,7 +61,13 @@ def serve() -> Iterator[type[MetricsServer]]:
 def test_it_waits_for_sessions_that_play_and_for_those_that_are_parked(serve) -> None:
     server = serve(FULL, PARKED, EMPTY)
     assert wait_until_empty(server.address, 60, 0.01) == 0
-    assert server.num_asked == 3
+    assert server.num_asked == 4
+
+
+def test_a_session_that_has_just_come_is_waited_for_though_it_is_not_counted_yet(serve) -> None:
+    server = serve(EMPTY, FULL, EMPTY)
+    assert wait_until_empty(server.address, 60, 0.01) == 0
+    assert server.num_asked == 4
 
 
 def test_it_waits_no_longer_than_it_was_told(serve) -> None:
@@ -71,7 +77,7 @@ def test_it_waits_no_longer_than_it_was_told(serve) -> None:
 def test_an_engine_that_does_not_say_may_have_sessions(serve) -> None:
     server = serve("nv_cpu_utilization 0.5\n", EMPTY)
     assert wait_until_empty(server.address, 60, 0.01) == 0
-    assert server.num_asked == 2
+    assert server.num_asked == 3
     assert wait_until_empty(serve("").address, 0.0, 0.01) is None
 
 
@@ -108,7 +114,7 @@ def test_sessions_that_are_left_are_handed_over(serve, tmp_path, monkeypatch) ->
     given = ["--leave-seconds=0", "--drain-seconds=0", "--handover-seconds=7"]
     assert main([*given, f"--metrics={server.address}"]) == 0
     assert DrainSign(sign, clock=lambda: 100.0).end_at() == 107.0
-    assert server.num_asked == 2
+    assert server.num_asked == 3
 
 
 def test_nobody_is_handed_over_when_all_have_finished(serve, tmp_path, monkeypatch) -> None:

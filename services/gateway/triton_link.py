@@ -1,9 +1,7 @@
 """A real engine: Triton's gRPC, one bidirectional stream a session, on asyncio.
 
-A session's stream has a channel of its own: what gRPC keeps of a stream that was broken off goes
-with the channel, and no session waits for another's share of a connection. The only module of the
-gateway that knows Triton's messages as a client. Frames are cut out of the response as they are,
-never decoded. It does not know players.
+The only module of the gateway that knows Triton's messages as a client. Frames are cut out of the
+response as they are, never decoded. It does not know players.
 """
 
 from __future__ import annotations
@@ -40,18 +38,10 @@ _OPTIONS = [
 class TritonStream:
     """One session's stream to Triton."""
 
-    def __init__(self, address: str, closing: set[asyncio.Task[None]]) -> None:
-        """Open the stream; whether somebody answers shows with the first event.
-
-        Args:
-            address: Triton's `host:port`.
-            closing: where the closing of the stream's channel is kept until it is done.
-        """
+    def __init__(self, address: str, channel: grpc.aio.Channel) -> None:
+        """Open the stream; whether somebody answers shows with the first event."""
         self._address = address
-        self._closing = closing
-        self._is_closed = False
-        self._channel = grpc.aio.insecure_channel(address, _OPTIONS)
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         self._call = stub.ModelStreamInfer()
 
     async def send(self, message: BaseModel, tensors: Tensors = NO_TENSORS) -> None:
@@ -85,11 +75,6 @@ class TritonStream:
     def close(self) -> None:
         """Cancel the stream: the engine sees it, and parks or ends the session."""
         self._call.cancel()
-        if not self._is_closed:
-            self._is_closed = True
-            task = asyncio.get_running_loop().create_task(self._channel.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
 
     def _broken(self, error: BaseException | None) -> SessionError:
         details = error.details() if isinstance(error, grpc.aio.AioRpcError) else "stream ended"
@@ -100,16 +85,16 @@ class TritonStream:
 
 
 class TritonLink:
-    """One Triton."""
+    """One Triton; all sessions share a channel."""
 
     def __init__(self, address: str) -> None:
-        """Know Triton by `host:port`; nothing connects before it is used."""
+        """Know Triton by `host:port`; the channel connects when it is used."""
         self._address = address
-        self._closing: set[asyncio.Task[None]] = set()
+        self._channel = grpc.aio.insecure_channel(address, _OPTIONS)
 
     async def describe(self, timeout_seconds: float, *, with_images: bool = False) -> Description:
         """Return what the engine serves."""
-        stream = TritonStream(self._address, self._closing)
+        stream = TritonStream(self._address, self._channel)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await stream.send(contract.Describe(with_images=with_images))
@@ -129,7 +114,7 @@ class TritonLink:
         self, message: SessionStart | SessionResume, tensors: Tensors = NO_TENSORS
     ) -> TritonStream:
         """Open a stream with its first message."""
-        stream = TritonStream(self._address, self._closing)
+        stream = TritonStream(self._address, self._channel)
         try:
             await stream.send(message, tensors)
         except BaseException:
@@ -138,8 +123,8 @@ class TritonLink:
         return stream
 
     async def close(self) -> None:
-        """Wait until the channels of closed streams are closed too."""
-        await asyncio.gather(*self._closing)
+        """Close the channel."""
+        await self._channel.close()
 
 
 def infer_request(message: BaseModel, tensors: Tensors) -> service_pb2.ModelInferRequest:

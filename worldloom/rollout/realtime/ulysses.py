@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from worldloom.errors import ConfigError
 from worldloom.model.config import TransformerConfig
 from worldloom.model.rope import Rotation
-from worldloom.rollout.realtime.attention_memory import Mask, Rows, Size, read_heads
+from worldloom.rollout.realtime.attention_memory import (
+    FullMemory,
+    Mask,
+    Rows,
+    Size,
+    read_heads,
+)
 from worldloom.rollout.realtime.product import Product
 from worldloom.rollout.realtime.rows import turn_into
 
@@ -75,46 +81,24 @@ class PlaceShare:
         return torch.cat(parts, dim=2)
 
 
-class UlyssesMemory:
+class UlyssesMemory(FullMemory):
     """Keys and values of a share of the tokens, read together with those of the other processes."""
 
     def __init__(
         self, share: PlaceShare, size: Size, dtype: torch.dtype, device: torch.device
     ) -> None:
         """Allocate B samples of this process's tokens."""
+        super().__init__(size, dtype, device)
         self._share = share
-        self._keys = torch.zeros(size, dtype=dtype, device=device)
-        self._values = torch.zeros(size, dtype=dtype, device=device)
-
-    def write_keys(
-        self,
-        first_row: int,
-        keys: Product,
-        norm: nn.RMSNorm | None,
-        rotation: Rotation,
-        plain: Rows | None = None,
-    ) -> None:
-        """Write normed and turned keys from a row on."""
-        turn_into(self._keys, first_row, keys, norm, rotation, plain)
-
-    def write_values(
-        self,
-        first_row: int,
-        values: Product,
-        rotation: Rotation | None,
-        plain: Rows | None = None,
-    ) -> None:
-        """Write values from a row on, turned where a rotation is given."""
-        turn_into(self._values, first_row, values, None, rotation, plain)
 
     def read(
         self, query: Product, norm: nn.RMSNorm, rotation: Rotation, mask: Mask | None = None
     ) -> Rows:
         """Return what this process's queries see of all tokens."""
         assert mask is None, "all tokens of a shared sequence are there"
-        turned = torch.empty_like(self._keys)
+        turned = torch.empty_like(self.keys)
         turn_into(turned, 0, query, norm, rotation)
-        mine = torch.stack([turned, self._keys, self._values])
+        mine = torch.stack([turned, self.keys, self.values])
         whole = tokens_for_heads(mine, self._share.num_processes)
         rows = read_heads(whole[0], whole[1], whole[2])
         read = rows.view(whole[0].shape)[None]

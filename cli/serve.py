@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import Output, OutputOption, emit_fields, say
 from cli.pipeline_requests import home, store_address
+from cli.termination import stop_on_terminate
 
 if TYPE_CHECKING:
     from services.inference.server import InferenceServer
@@ -48,7 +47,7 @@ def serve(
     require_free_port(port, "the inference server")
     source = find_release(release, open_store(store_address(store)), model=model)
     say(f"loading {source.digest or source.folder}", output)
-    _stop_on_terminate()
+    stop_on_terminate()
     server = serve_release(
         source.folder,
         home() / "serve" / f"port-{port}",
@@ -85,10 +84,3 @@ def _watch(server: InferenceServer) -> None:
         never.wait(_WATCH_SECONDS)
     message = f"the inference server at {server.address} has died (log: {server.log_path})"
     raise ServingError(message)
-
-
-def _stop_on_terminate() -> None:
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)

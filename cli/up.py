@@ -5,17 +5,16 @@ It chooses the release and follows the champion; `services.local` does the rest.
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import Output, OutputOption, emit_fields, say
 from cli.pipeline_requests import home, store_address
+from cli.termination import stop_on_terminate
 
 if TYPE_CHECKING:
     from services.local.service import LocalService
@@ -60,7 +59,7 @@ def up(
     repository = RepositoryConfig(num_threads=threads, engine=EngineConfig(num_slots=slots))
     config = LocalConfig(port=port, repository=repository)
     service = LocalService(home() / "up", config, lambda text: say(text, output))
-    _stop_on_terminate()
+    stop_on_terminate()
     try:
         say(f"starting the gateway (log: {service.gateway.log_path})", output)
         service.start(source)
@@ -125,10 +124,3 @@ def _watch(service: LocalService, choice: _Choice, source: ReleaseSource, output
             service.replace(champion)
         except WorldloomError as error:
             say(f"it does not come up, so the old one is served on: {error}", output)
-
-
-def _stop_on_terminate() -> None:
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)

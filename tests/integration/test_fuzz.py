@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -20,36 +18,22 @@ from tritonclient.utils import np_to_triton_dtype
 
 from services import contract
 from services.client.grpc import SessionOptions, open_session
+from services.gateway.settings import GatewayConfig
 from services.inference.server import InferenceServer
 from services.load import malformed
 from services.load.fuzz import FuzzConfig, fuzz_gateway
-from services.processes import ManagedProcess, free_port
+from services.local.gateway_process import GatewayProcess
+from services.processes import free_port
 
-ROOT = Path(__file__).parents[2]
 NUM_INFER_REQUESTS = 400
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    process = ManagedProcess(
-        "gateway",
-        [sys.executable, "-m", "services.gateway", "--fake", "--port", str(port)],
-        {**os.environ, "PYTHONPATH": str(ROOT)},
-        tmp_path_factory.mktemp("gateway") / "gateway.log",
-    )
-    address = f"http://127.0.0.1:{port}"
-
-    def is_ready() -> bool:
-        try:
-            return httpx.get(f"{address}/health/ready").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    with process:
-        process.wait_until(is_ready, 60)
-        yield address
-        assert process.is_alive(), process.log_tail()
+    settings = GatewayConfig(port=free_port(), auth="none")
+    with GatewayProcess(tmp_path_factory.mktemp("gateway"), settings, fake=()) as process:
+        yield process.url
+        assert process.is_alive(), process.log_path.read_text()[-2000:]
 
 
 def test_a_gateway_stands_malformed_messages_and_requests(gateway: str) -> None:

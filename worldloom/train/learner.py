@@ -9,25 +9,20 @@ know losses, data or files.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from worldloom.errors import TrainingError
 from worldloom.train.config import LearnerConfig
-
-if TYPE_CHECKING:
-    from deepspeed import DeepSpeedEngine
+from worldloom.train.engine import start_distributed, start_engine
 
 __all__ = ["Learner", "LearnerConfig", "learning_rate_at"]
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_CLIP_EPS = 1e-6  # as in DeepSpeed and torch
 
 
 def learning_rate_at(config: LearnerConfig, step: int) -> float:
@@ -65,8 +60,8 @@ class Learner:
         device = start_distributed()
         module.to(device)
         self.device = device
-        self._names = [name for name, p in module.named_parameters() if p.requires_grad]
-        if not self._names:
+        self._trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        if not self._trained:
             message = f"{type(module).__name__}: no parameter requires a gradient"
             raise ValueError(message)
         self._optimizer = torch.optim.AdamW(
@@ -75,8 +70,9 @@ class Learner:
             betas=config.betas,
             fused=device.type == "cuda",  # one launch instead of one a parameter and operation
         )
-        self._ema = {name: p.detach().clone() for name, p in self._trained()}
-        self._engine = self._start_engine()
+        self._ema = {name: p.detach().clone() for name, p in self._trained.items()}
+        self._engine = start_engine(_Computation(module), self._optimizer, config)
+        self._norm: float | None = None  # of the gradient, where the engine does not clip
         self._start_moments()
 
     def compute(self, compute: Callable[[], Tensor]) -> Tensor:
@@ -89,21 +85,30 @@ class Learner:
         self.backward(loss)
         return self.update()
 
-    def backward(self, loss: Tensor) -> None:
-        """Compute the loss's gradient; the parameters stay as they are."""
+    def backward(self, loss: Tensor) -> float:
+        """Compute the loss's gradient; the parameters stay as they are. Return the loss's value.
+
+        Without ZeRO the gradient's norm is read with it: the device is waited for once a step.
+        """
         self._engine.backward(loss)
+        found = [loss.detach()]
+        if self.config.zero_stage == 0:
+            found.append(torch.nn.utils.get_total_norm(self._gradients()))
+        value, *norm = torch.stack([number.double() for number in found]).tolist()
+        self._norm = norm[0] if norm else None
+        return float(value)
 
     def update(self) -> float:
         """Update the parameters by the gradient; return its norm before clipping."""
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
-        norm = self._plain_gradient_norm() if self.config.zero_stage == 0 else None
+        if self._norm is not None:
+            self._clip(self._norm)
         self._engine.step()
-        if norm is None:
-            norm = float(self._engine.get_global_grad_norm() or 0.0)
+        norm = self._engine.get_global_grad_norm() if self._norm is None else self._norm
         self._update_ema()
         self.num_steps += 1
-        return norm
+        return float(norm or 0.0)
 
     @property
     def learning_rate(self) -> float:
@@ -126,7 +131,7 @@ class Learner:
     def averaged_weights(self) -> Iterator[None]:
         """Let the module compute with its averaged parameters inside the block."""
         parameters = self._full_parameters()
-        kept = {name: parameters[name].clone() for name in self._names}
+        kept = {name: parameters[name].clone() for name in self._trained}
         self._fill(self._ema)
         try:
             yield
@@ -155,34 +160,20 @@ class Learner:
         self._check_state(state)
         self.num_steps = int(state["num_steps"].item())
         self._load_parameters(state)
-        for name in self._names:
+        for name in self._trained:
             self._ema[name].copy_(state[f"ema.{name}"])
         self._load_moments(state)
 
     # -- parameters, however they are split -------------------------------------------------
 
-    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((name, p) for name, p in self.module.named_parameters() if p.requires_grad)
-
     def _parameter_groups(self) -> list[dict[str, object]]:
-        matrices = [p for _, p in self._trained() if p.dim() > 1]
-        vectors = [p for _, p in self._trained() if p.dim() <= 1]
+        matrices = [p for p in self._trained.values() if p.dim() > 1]
+        vectors = [p for p in self._trained.values() if p.dim() <= 1]
         groups = [
             {"params": matrices, "weight_decay": self.config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
-
-    def _start_engine(self) -> DeepSpeedEngine:
-        import deepspeed
-
-        engine, *_ = deepspeed.initialize(
-            model=_Computation(self.module),
-            optimizer=self._optimizer,
-            config=engine_config(self.config),
-            dist_init_required=False,
-        )
-        return engine
 
     def _flat_parameters(self) -> list[Tensor]:
         if self.config.zero_stage == 3:
@@ -212,28 +203,39 @@ class Learner:
 
     def _full_moments(self, moment: str) -> dict[str, Tensor]:
         if self.config.zero_stage == 0:
-            return {name: self._optimizer.state[p][moment] for name, p in self._trained()}
+            return {name: self._optimizer.state[p][moment] for name, p in self._trained.items()}
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        return {name: safe_get_full_optimizer_state(p, moment) for name, p in self._trained()}
+        return {name: safe_get_full_optimizer_state(p, moment) for name, p in self._trained.items()}
 
     def _fill(self, values: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self._trained():
+            for name, parameter in self._trained.items():
                 with _writable(parameter):
                     parameter.data.copy_(values[name])
 
-    def _plain_gradient_norm(self) -> float:
-        gradients = [p.grad for _, p in self._trained() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients).item())
+    def _gradients(self) -> list[Tensor]:
+        """Return all gradients; a parameter that the loss does not touch has one of zeros."""
+        gradients = []
+        for parameter in self._trained.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        return gradients
+
+    def _clip(self, norm: float) -> None:
+        """Scale all gradients at once, as the engine would one after the other."""
+        largest = self.config.gradient_clip
+        if largest and norm > largest:
+            torch._foreach_mul_(self._gradients(), largest / (norm + _CLIP_EPS))
 
     def _update_ema(self) -> None:
         step = self.num_steps + 1
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
             whole = self._full_parameters()
-            averages = [self._ema[name] for name in self._names]
-            torch._foreach_lerp_(averages, [whole[name] for name in self._names], 1 - decay)
+            averages = [self._ema[name] for name in self._trained]
+            torch._foreach_lerp_(averages, [whole[name] for name in self._trained], 1 - decay)
 
     # -- loading ----------------------------------------------------------------------------
 
@@ -242,9 +244,9 @@ class Learner:
         names = {n for n, _ in self.module.named_parameters()}
         buffers = {n: v for n, v in self.module.state_dict().items() if n not in names}
         shapes |= {f"buffers.{n}": v.shape for n, v in buffers.items()}
-        shapes |= {f"ema.{n}": shapes[f"parameters.{n}"] for n in self._names}
+        shapes |= {f"ema.{n}": shapes[f"parameters.{n}"] for n in self._trained}
         shapes["num_steps"] = torch.Size([])
-        shapes |= {f"{m}.{n}": shapes[f"parameters.{n}"] for m in _MOMENTS for n in self._names}
+        shapes |= {f"{m}.{n}": shapes[f"parameters.{n}"] for m in _MOMENTS for n in self._trained}
         for name in sorted(shapes.keys() | state.keys()):
             here = tuple(shapes[name]) if name in shapes else "no such tensor"
             there = tuple(state[name].shape) if name in state else "no such tensor"
@@ -272,71 +274,12 @@ class Learner:
         for flat in self._flat_parameters():
             self._optimizer.state[flat]["step"].fill_(self.num_steps)
         for moment in _MOMENTS:
-            for name, parameter in self._trained():
+            for name, parameter in self._trained.items():
                 value = state[f"{moment}.{name}"].to(self.device)
                 if self.config.zero_stage == 0:
                     self._optimizer.state[parameter][moment].copy_(value)
                 else:
                     safe_set_full_optimizer_state(parameter, value, moment)
-
-
-def engine_config(config: LearnerConfig) -> dict[str, object]:
-    """Return DeepSpeed's JSON for a learner; the keys are those of a run on GPUs."""
-    values: dict[str, object] = {
-        "train_micro_batch_size_per_gpu": config.micro_batch_size,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": config.gradient_clip,
-        "zero_optimization": {"stage": config.zero_stage},
-        "zero_allow_untested_optimizer": True,
-        "steps_per_print": None,
-    }
-    if config.precision == "bf16":
-        values["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
-    return values
-
-
-def start_distributed() -> torch.device:
-    """Join the job's processes, or be a job of one; return this process's device.
-
-    A launcher (torchrun, Ray Train) sets RANK and WORLD_SIZE; without one no port is opened.
-    """
-    on_gpu = torch.cuda.is_available()
-    if not on_gpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    logging.getLogger("DeepSpeed").addFilter(_warnings_only)
-    with _absent("mlflow"):  # DeepSpeed's autotuner, not used here, would take seconds to import it
-        import deepspeed
-    from deepspeed import ops
-
-    # Its build compiles C++ for half a minute; gloo and NCCL need nothing of it.
-    ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))
-    if not torch.distributed.is_initialized():
-        backend = "nccl" if on_gpu else "gloo"
-        if "RANK" in os.environ:
-            torch.distributed.init_process_group(backend)
-        else:
-            store = torch.distributed.HashStore()  # type: ignore[attr-defined]
-            torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
-    return torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
-
-
-@contextlib.contextmanager
-def _absent(module: str) -> Iterator[None]:
-    """Let imports of an optional module fail inside the block, unless it is already there."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]  # what importlib takes as "not there"
-    try:
-        yield
-    finally:
-        del sys.modules[module]
-
-
-def _warnings_only(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING
 
 
 def _is_split(parameter: nn.Parameter) -> bool:

@@ -225,12 +225,11 @@ class _Run:
             return loss
 
         self.objective.module.train()
-        loss = learner.compute(compute)
-        learner.backward(loss)
+        loss = learner.backward(learner.compute(compute))
         told = {
             "stop": float(is_stopped()),
             "enough": float(pace is not None and pace.is_over()),
-            "loss": float(loss.detach().item()),
+            "loss": loss,
             **values,
         }
         told = averaged(told, learner.device)

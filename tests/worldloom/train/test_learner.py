@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from worldloom.errors import TrainingError
 from worldloom.train.checkpoint import same_tensors
-from worldloom.train.learner import Learner, LearnerConfig, engine_config, learning_rate_at
+from worldloom.train.learner import Learner, LearnerConfig, learning_rate_at
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -166,9 +166,24 @@ def test_module_without_trained_parameters_is_refused() -> None:
         Learner(nn.GELU(), LearnerConfig())
 
 
-def test_engine_settings_have_deepspeeds_keys() -> None:
-    settings = engine_config(LearnerConfig(zero_stage=2, precision="bf16", micro_batch_size=4))
-    assert settings["train_micro_batch_size_per_gpu"] == 4
-    assert settings["zero_optimization"] == {"stage": 2}
-    assert settings["gradient_clipping"] == 1.0
-    assert settings["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
+def test_a_parameter_that_the_loss_does_not_touch_decays_as_the_others_do() -> None:
+    module = network()
+    unused = nn.Parameter(torch.ones(2, 2))
+    module.register_parameter("unused", unused)
+    learner = Learner(module, LearnerConfig(learning_rate=0.1, weight_decay=0.5))
+    train(learner, range(1))
+    torch.testing.assert_close(unused.detach(), torch.full((2, 2), 0.95))
+
+
+def test_a_gradient_within_the_bound_is_left_alone() -> None:
+    bounded, free = (Learner(network(), LearnerConfig(gradient_clip=clip)) for clip in (1e3, 0.0))
+    assert train(bounded, range(2)) == train(free, range(2))
+    assert same_tensors(bounded.state_tensors(), free.state_tensors())
+
+
+def test_the_backward_tells_the_loss_and_leaves_the_parameters() -> None:
+    learner = Learner(network(), LearnerConfig())
+    before = learner.module_state(averaged=False)["0.weight"]
+    loss = learner.compute(lambda: learner.module(inputs(0)).square().mean())
+    assert learner.backward(loss) == loss.item()
+    assert torch.equal(learner.module_state(averaged=False)["0.weight"], before)

@@ -23,7 +23,13 @@ from worldloom.model.vae.video_vae import VAEDecoder
 from worldloom.model.vae.wan_vae import WanVAEDecoder
 from worldloom.quantize.prune import prune_decoder
 from worldloom.train.vae_objective import psnr_db, reconstruction_parts
-from worldloom.train.vae_windows import Frames, fixed_windows, long_enough, random_windows
+from worldloom.train.vae_windows import (
+    Frames,
+    draw_windows,
+    fixed_windows,
+    long_enough,
+    to_video,
+)
 
 __all__ = ["DecoderObjective", "DecoderObjectiveConfig", "TeacherVAE", "feature_distance"]
 
@@ -99,9 +105,8 @@ class DecoderObjective(Generic[DecoderT]):
         del step
         config = self.config
         device = self._device()
-        video = random_windows(self._train, config.window_frames, config.batch_size, generator).to(
-            device
-        )
+        windows = draw_windows(self._train, config.window_frames, config.batch_size, generator)
+        video = to_video(windows.frames.to(device))
         with torch.no_grad():
             latents = self.teacher.encode(video).float()
             noise = torch.randn(latents.shape, generator=generator).to(device)
@@ -115,6 +120,7 @@ class DecoderObjective(Generic[DecoderT]):
             "l1": config.l1_weight,
             "l2": config.l2_weight,
             "gradient": config.gradient_weight,
+            "texture": config.texture_weight,
             "temporal": config.temporal_weight,
             "feature": config.feature_weight,
         }

@@ -18,6 +18,7 @@ class DecoderObjectiveConfig(Config):
     l1_weight: float = Field(1.0, ge=0, description="weight of the mean absolute error")
     l2_weight: float = Field(1.0, ge=0, description="weight of the mean squared error")
     gradient_weight: float = Field(0.25, ge=0, description="weight of the spatial difference error")
+    texture_weight: float = Field(0.1, ge=0, description="weight of the error of local contrast")
     temporal_weight: float = Field(0.25, ge=0, description="weight of the frame difference error")
     feature_weight: float = Field(
         0.1, ge=0, description="weight of the kept channels' distance from the wide decoder's"

@@ -16,6 +16,9 @@ class VAEObjectiveConfig(Config):
     l1_weight: float = Field(1.0, ge=0, description="weight of the mean absolute error")
     l2_weight: float = Field(1.0, ge=0, description="weight of the mean squared error")
     gradient_weight: float = Field(0.5, ge=0, description="weight of the spatial difference error")
+    texture_weight: float = Field(
+        0.25, ge=0, description="weight of the error of local contrast, which blur would lose"
+    )
     temporal_weight: float = Field(0.25, ge=0, description="weight of the frame difference error")
     latent_weight: float = Field(
         0.01, ge=0, description="weight of the latents' distance from zero mean, unit deviation"

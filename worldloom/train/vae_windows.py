@@ -28,9 +28,15 @@ def read_frames(clips: Path, split: Split, limit: int) -> list[Frames]:
     return [clip.frames for clip in islice(read_clips(clips, split), limit)]
 
 
-def to_video(frames: Frames) -> Tensor:
-    """Convert `[F, H, W, 3]` or `[B, F, H, W, 3]` bytes to `[B, 3, F, H, W]` in [-1, 1]."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).float() / 127.5 - 1
+def to_video(frames: Frames | Tensor) -> Tensor:
+    """Convert `[F, H, W, 3]` or `[B, F, H, W, 3]` bytes to `[B, 3, F, H, W]` in [-1, 1].
+
+    Bytes that are on a device already are converted there.
+    """
+    stored = (
+        frames if isinstance(frames, Tensor) else torch.from_numpy(np.ascontiguousarray(frames))
+    )
+    pixels = stored.float() / 127.5 - 1
     if pixels.ndim == 4:
         pixels = pixels[None]
     return pixels.permute(0, 4, 1, 2, 3).contiguous()
@@ -38,9 +44,9 @@ def to_video(frames: Frames) -> Tensor:
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows and where they were cut: videos [B, 3, F, H, W] in [-1, 1], clips by number."""
+    """Windows and where they were cut: frames [B, F, H, W, 3] in bytes, clips by number."""
 
-    videos: Tensor
+    frames: Tensor
     clip_numbers: list[int]
 
 
@@ -56,14 +62,7 @@ def draw_windows(
         window = clip[start : start + num_frames]
         windows.append(window[:, :, ::-1] if _draw(2, generator) else window)
         numbers.append(number)
-    return Windows(to_video(np.stack(windows)), numbers)
-
-
-def random_windows(
-    clips: Sequence[Frames], num_frames: int, batch_size: int, generator: torch.Generator
-) -> Tensor:
-    """Return the videos of `draw_windows`."""
-    return draw_windows(clips, num_frames, batch_size, generator).videos
+    return Windows(torch.from_numpy(np.stack(windows)), numbers)
 
 
 def fixed_windows(clips: Sequence[Frames], num_frames: int, num_windows: int) -> Tensor:

@@ -17,6 +17,7 @@ from worldloom.train.vae_objective import (
     measure_latent_statistics,
     psnr_db,
     reconstruction_parts,
+    texture_error,
 )
 from worldloom.train.vae_windows import to_video
 
@@ -67,7 +68,16 @@ def test_parts_of_a_constant_shift_have_no_differences() -> None:
     video = torch.rand(1, 3, 5, 4, 4, generator=torch.Generator().manual_seed(0))
     parts = reconstruction_parts(video + 0.5, video)
     values = {name: round(float(part), 5) for name, part in parts.items()}
-    assert values == {"l1": 0.5, "l2": 0.25, "gradient": 0.0, "temporal": 0.0}
+    expected = {"l1": 0.5, "l2": 0.25, "gradient": 0.0, "texture": 0.0, "temporal": 0.0}
+    assert values == expected
+
+
+def test_texture_misses_contrast_and_not_its_place() -> None:
+    noise = torch.rand(1, 3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    elsewhere = noise.roll((1, 1), dims=(-2, -1))
+    blurred = torch.nn.functional.avg_pool3d(noise, (1, 3, 3), stride=1, padding=(0, 1, 1))
+    assert float(texture_error(noise, noise)) == 0
+    assert float(texture_error(blurred, noise)) > 5 * float(texture_error(elsewhere, noise))
 
 
 def test_latents_of_zero_mean_and_unit_deviation_cost_nothing() -> None:

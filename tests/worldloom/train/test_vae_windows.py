@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from worldloom.errors import DataError
-from worldloom.train.vae_windows import fixed_windows, long_enough, random_windows, to_video
+from worldloom.train.vae_windows import draw_windows, fixed_windows, long_enough, to_video
 
 
 def clips() -> list[np.ndarray]:
@@ -25,14 +25,15 @@ def test_bytes_become_values_between_minus_one_and_one() -> None:
 
 def test_draws_follow_the_generator() -> None:
     first, again, other = (
-        random_windows(clips(), 5, 4, torch.Generator().manual_seed(seed)) for seed in (7, 7, 8)
+        draw_windows(clips(), 5, 4, torch.Generator().manual_seed(seed)).frames
+        for seed in (7, 7, 8)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_a_drawn_window_is_a_stretch_of_a_clip_or_its_mirror() -> None:
-    windows = random_windows(clips(), 5, 8, torch.Generator().manual_seed(0))
+    windows = to_video(draw_windows(clips(), 5, 8, torch.Generator().manual_seed(0)).frames)
     stretches = [to_video(clip[i : i + 5])[0] for clip in clips() for i in range(17)]
     either = stretches + [stretch.flip(-1) for stretch in stretches]
     assert all(any(torch.equal(window, known) for known in either) for window in windows)

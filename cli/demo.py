@@ -35,7 +35,7 @@ def demo(
 ) -> None:
     """Capture, train, distil, quantize, judge, promote, serve and walk; then show it."""
     from cli.demo_summary import complete_summary, write_demo
-    from cli.demo_walk import record_walk, walk_champion
+    from cli.demo_walk import champion, record_walks, walk_release
     from services.processes import free_port
 
     started = time.monotonic()
@@ -45,12 +45,13 @@ def demo(
     pipeline_seconds = time.monotonic() - started
     stages |= _pipeline_stages(run_folder)
     _tell_decision(run_folder, output)
-    with _stage(stages, "record_walk", "actions and ground truth of an unseen world", output):
-        walk = record_walk(out, num_frames=frames)
+    release, size = champion()
+    with _stage(stages, "record_walks", "actions and ground truth of unseen worlds", output):
+        walks = record_walks(out, size, num_frames=frames)
     with _stage(stages, "serve_and_walk", "a server lives as long as the demo", output):
-        played = walk_champion(walk, port=free_port())
+        played = walk_release(release, walks, port=free_port())
     with _stage(stages, "report", "written from this run's figures", output):
-        fields = write_demo(out, run_folder, walk, played, stages)
+        fields = write_demo(out, run_folder, walks, played, stages)
     complete_summary(
         out,
         stages,

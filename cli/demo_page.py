@@ -14,19 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldloom.config import JsonValue
-from worldloom.data.schema import Clip
 
 if TYPE_CHECKING:
+    from cli.demo_walk import RecordedWalk
     from worldloom.evaluate.page_sections import Curve
     from worldloom.evaluate.report import EvaluationReport
 
 Frames = NDArray[np.uint8]
 
-_STRIP_COLUMNS = 13
+_STRIP_COLUMNS = 9
 _CAPTION = (
-    "Left: frames that the server sent for recorded actions, one stream. Right: what the engine "
-    "recorded for the same actions in a world that no training saw. The second half retraces the "
-    "first."
+    "Left: frames that the server sent for recorded actions, a stream a walk. Right: what the "
+    "engine recorded for the same actions, above in a procedural world and below in a map of "
+    "Freedoom, neither seen in training. The second half retraces the first. In Freedoom the "
+    "player slides along walls and glides to a stop, which actions do not tell."
 )
 # (artifact, title, unit on the y axis, the value of a history row that is drawn)
 _CURVES = (
@@ -39,8 +40,8 @@ _CURVES = (
 def build_page(
     summary: Mapping[str, JsonValue],
     report: EvaluationReport,
-    clip: Clip,
-    served: Frames,
+    walks: Sequence[RecordedWalk],
+    served: Sequence[Frames],
     film: Path,
     metrics: Mapping[str, Path],
 ) -> str:
@@ -49,9 +50,9 @@ def build_page(
     Args:
         summary: the demo's summary.
         report: the evaluation of this run's release.
-        clip: the recorded walk.
-        served: the frames that the server sent, as many as were recorded.
-        film: both beside each other, MP4.
+        walks: the recorded walks; the turns of the first are drawn.
+        served: the frames that the server sent for each, as many as were recorded.
+        film: all beside each other, MP4.
         metrics: a `metrics.json` for each trained artifact.
     """
     from worldloom.evaluate.config import TurningConfig
@@ -60,14 +61,19 @@ def build_page(
     from worldloom.evaluate.report_page import PageMedia, Strip, build_report_page
 
     def strip(title: str, frames: Frames) -> Strip:
-        return Strip(title, contact_sheet([(title, frames)], columns=_STRIP_COLUMNS))
+        sheet = contact_sheet([(title, frames)], columns=_STRIP_COLUMNS, factor=1)
+        return Strip(title, sheet)
 
     media = PageMedia(
         film=film.read_bytes(),
         film_caption=_CAPTION,
-        strips=[strip("served", served), strip("recorded", clip.frames)],
+        strips=[
+            strip(f"{walk.name}, {label}", film)
+            for walk, frames in zip(walks, served, strict=True)
+            for label, film in (("served", frames), ("recorded", walk.clip.frames))
+        ],
         curves=_curves(metrics),
-        walk_trace=trace_turn(clip, served, TurningConfig()),
+        walk_trace=trace_turn(walks[0].clip, served[0], TurningConfig()),
     )
     return build_report_page(summary, report, media)
 

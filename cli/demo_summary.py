@@ -7,7 +7,7 @@ and the frames that the server sent. It measures nothing twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli.demo_page import build_page
-from cli.demo_walk import PlayedWalk, RecordedWalk
+from cli.demo_walk import PlayedWalks, RecordedWalk
 from cli.pipeline_requests import home, store_address
 from worldloom.config import JsonValue
 from worldloom.errors import ServingError
@@ -28,6 +28,8 @@ SUMMARY_FILE = "summary.json"
 FILM_FILE = "walk.mp4"
 CONTACT_SHEET_FILE = "contact_sheet.png"
 PAGE_FILE = "report.html"
+_FILM_FACTOR = 3
+_SHEET_COLUMNS = 9
 
 Frames = NDArray[np.uint8]
 
@@ -35,8 +37,8 @@ Frames = NDArray[np.uint8]
 def write_demo(
     out: Path,
     run_folder: Path,
-    walk: RecordedWalk,
-    played: PlayedWalk,
+    walks: Sequence[RecordedWalk],
+    played: PlayedWalks,
     stages: Mapping[str, Mapping[str, JsonValue]],
 ) -> dict[str, object]:
     """Write film, contact sheet, summary and page into `out`; return what the command answers.
@@ -44,27 +46,60 @@ def write_demo(
     Raises:
         ServingError: when the server's frames are not as many as the actions.
     """
-    from services.recording import walk_frames
-    from worldloom.evaluate.film import contact_sheet, side_by_side, write_mp4, write_png
-
-    served, truth = walk_frames(played.result), walk.clip.frames
-    if served.shape != truth.shape:
-        message = f"the server sent {list(served.shape)} frames, expected {list(truth.shape)}"
-        raise ServingError(message)
-    labels = ("served", "ground truth")
-    write_mp4(out / FILM_FILE, side_by_side([served, truth], labels))
-    rows = list(zip(labels, (served, truth), strict=True))
-    write_png(out / CONTACT_SHEET_FILE, contact_sheet(rows, columns=13))
+    served = served_frames(walks, played)
+    write_films(out, walks, served)
     statuses = statuses_of(run_folder)
     report = _evaluation_report(statuses)
     summary = _figures_of_run(run_folder.name, statuses, report)
-    summary |= _figures_of_walk(walk, played, served)
+    summary |= _figures_of_walks(walks, played, served)
     summary |= {"stages": {name: dict(stage) for name, stage in stages.items()}}
     (out / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
-    metrics = _metrics(statuses)
-    page = build_page(summary, report, walk.clip, served, out / FILM_FILE, metrics)
+    page = build_page(summary, report, walks, served, out / FILM_FILE, _metrics(statuses))
     (out / PAGE_FILE).write_text(page)
     return _answer(out, summary)
+
+
+def served_frames(walks: Sequence[RecordedWalk], played: PlayedWalks) -> list[Frames]:
+    """Return the frames that the server sent for each walk, as many as were recorded.
+
+    Raises:
+        ServingError: when they are not as many, or of another size.
+    """
+    from services.recording import walk_frames
+
+    films = []
+    for walk, result in zip(walks, played.results, strict=True):
+        frames, truth = walk_frames(result), walk.clip.frames
+        if frames.shape != truth.shape:
+            message = (
+                f"{walk.name} walk: the server sent {list(frames.shape)} frames, "
+                f"expected {list(truth.shape)}"
+            )
+            raise ServingError(message)
+        films.append(frames)
+    return films
+
+
+def write_films(out: Path, walks: Sequence[RecordedWalk], served: Sequence[Frames]) -> None:
+    """Write the film, every walk above the next one, and the contact sheet."""
+    from worldloom.evaluate.film import contact_sheet, side_by_side, write_mp4, write_png
+
+    pairs = [
+        (walk.name, frames, walk.clip.frames) for walk, frames in zip(walks, served, strict=True)
+    ]
+    films = [
+        side_by_side(
+            [frames, truth], [f"{name}, served", f"{name}, ground truth"], factor=_FILM_FACTOR
+        )
+        for name, frames, truth in pairs
+    ]
+    write_mp4(out / FILM_FILE, np.concatenate(films, axis=1))
+    rows = [
+        (f"{name}, {label}", film)
+        for name, frames, truth in pairs
+        for label, film in (("served", frames), ("ground truth", truth))
+    ]
+    write_png(out / CONTACT_SHEET_FILE, contact_sheet(rows, columns=_SHEET_COLUMNS, factor=1))
 
 
 def complete_summary(
@@ -104,23 +139,27 @@ def _figures_of_run(
     }
 
 
-def _figures_of_walk(
-    walk: RecordedWalk, played: PlayedWalk, served: Frames
+def _figures_of_walks(
+    walks: Sequence[RecordedWalk], played: PlayedWalks, served: Sequence[Frames]
 ) -> dict[str, JsonValue]:
+    """Return what the first walk's stream measured, and every walk's quality by its name."""
     from services.registry import DEFAULT_MODEL
 
-    result = played.result
+    first = played.results[0]
     return {
-        "frames": len(result.frames),
-        "first_frame_seconds": result.first_frame_seconds,
-        "frames_per_second": result.frames_per_second,
+        "frames": len(first.frames),
+        "first_frame_seconds": first.first_frame_seconds,
+        "frames_per_second": first.frames_per_second,
         "server_ready_seconds": played.server_seconds,
-        "walk": _walk_quality(served, walk.clip.frames),
+        "walks": {
+            walk.name: _walk_quality(frames, walk.clip.frames)
+            for walk, frames in zip(walks, served, strict=True)
+        },
         "release_digest": played.release.digest,
         "model_name": DEFAULT_MODEL,
         "model_version": played.release.version,
         "serve_command": "worldloom serve",
-        "play_command": f"worldloom play --actions {walk.actions_file} --out again.mp4",
+        "play_command": f"worldloom play --actions {walks[0].actions_file} --out again.mp4",
     }
 
 

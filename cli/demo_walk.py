@@ -1,12 +1,15 @@
-"""The demo's walk: recorded actions in a world that no training saw, played on a real server.
+"""The demo's walks: recorded actions in worlds that no training saw, played on a real server.
 
-The recording is the ground truth: the same start image, the same actions, the poses that the
-actions integrate to.
+There are two, out and back the same way: one in a procedural world, one in a map of Freedoom that
+is held out. A recording is the ground truth: the same start image, the same actions, and poses that
+the actions integrate to, exactly or nearly.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,35 +25,42 @@ if TYPE_CHECKING:
     from services.client.grpc import PlayResult
     from services.release_source import ReleaseSource
 
+FrameSize = tuple[int, int]
+
+PROCEDURAL, FREEDOOM = "procedural", "freedoom"
 ACTIONS_FILE = "actions.json"
+FREEDOOM_ACTIONS_FILE = "freedoom_actions.json"
 _FIRST_SEED = 31_000
 _ATTEMPTS = 64
 _SEGMENT_FRAMES = 12
 _SESSION_SEED = 1
-_MAX_POSE_ERROR = 1e-3
+_MOST_METRES_OFF = 1e-3
+# Freedoom's engine lets a player slide along walls and glide to a stop; actions know neither.
+_MOST_METRES_OFF_IN_FREEDOOM = 0.4
 
 
 @dataclass(frozen=True)
 class RecordedWalk:
     """A recording and the actions after its first frame."""
 
+    name: str
     clip: Clip
     actions: Actions
     actions_file: Path
 
 
 @dataclass(frozen=True)
-class PlayedWalk:
-    """What the server sent for the recorded actions."""
+class PlayedWalks:
+    """What the server sent for each walk's actions, a session each."""
 
-    result: PlayResult
+    results: Sequence[PlayResult]
     release: ReleaseSource
     address: str
     server_seconds: float
 
 
-def record_walk(out: Path, *, num_frames: int) -> RecordedWalk:
-    """Record a palindrome in a held-out procedural world; the actions go into `out`.
+def record_walks(out: Path, size: FrameSize, *, num_frames: int) -> list[RecordedWalk]:
+    """Record a palindrome in each kind of held-out world; the actions go into `out`.
 
     A walk that bumps into a wall is passed over: a server does not know walls, so its poses would
     not be the recorded ones.
@@ -58,36 +68,49 @@ def record_walk(out: Path, *, num_frames: int) -> RecordedWalk:
     Raises:
         DataError: when no walk without a collision is found, or the length does not fit.
     """
-    from worldloom.data.sources.procedural import ProceduralConfig, capture_clip
-
     if num_frames % _SEGMENT_FRAMES:
         message = f"--frames {num_frames}: expected a multiple of {_SEGMENT_FRAMES}"
         raise DataError(message)
-    config = ProceduralConfig()
-    for seed in range(_FIRST_SEED, _FIRST_SEED + _ATTEMPTS):
-        clip = capture_clip(
-            config, seed=seed, split="test", num_frames=num_frames + 1, trajectory="palindrome"
-        )
-        if _is_free(clip, config.kinematics):
-            path = out / ACTIONS_FILE
-            actions = clip.actions[1:]
-            write_actions(path, actions)
-            return RecordedWalk(clip, actions, path)
-    message = f"no walk of {num_frames} frames without a collision in {_ATTEMPTS} worlds"
-    raise DataError(message)
+    sources = (
+        (PROCEDURAL, ACTIONS_FILE, _procedural_clips, _MOST_METRES_OFF),
+        (FREEDOOM, FREEDOOM_ACTIONS_FILE, _freedoom_clips, _MOST_METRES_OFF_IN_FREEDOOM),
+    )
+    walks = []
+    for name, file_name, clips, most_off in sources:
+        with closing(clips(size, num_frames + 1)) as attempts:
+            clip = next((each for each in attempts if _metres_off(each) < most_off), None)
+        if clip is None:
+            message = (
+                f"no {name} walk of {num_frames} frames without a collision in {_ATTEMPTS} attempts"
+            )
+            raise DataError(message)
+        actions = clip.actions[1:]
+        write_actions(out / file_name, actions)
+        walks.append(RecordedWalk(name, clip, actions, out / file_name))
+    return walks
 
 
-def walk_champion(walk: RecordedWalk, *, port: int) -> PlayedWalk:
-    """Serve the champion, play the walk on one stream, stop the server."""
-    from cli.pipeline_requests import home, store_address
+def champion() -> tuple[ReleaseSource, FrameSize]:
+    """Return the release that is to be served, and the height and width of its frames."""
+    from cli.pipeline_requests import store_address
+    from services.release_source import find_release
+    from worldloom.config import load_config
+    from worldloom.rollout.config import ReleaseConfig
+    from worldloom.store import open_store
+
+    source = find_release("", open_store(store_address()))
+    config = load_config(ReleaseConfig, (source.folder / "release.json").read_text())
+    return source, (config.height, config.width)
+
+
+def walk_release(source: ReleaseSource, walks: Sequence[RecordedWalk], *, port: int) -> PlayedWalks:
+    """Serve a release, play each walk on a stream of its own, stop the server."""
+    from cli.pipeline_requests import home
     from services.client.grpc.session import SessionOptions
     from services.inference.repository import RepositoryConfig
     from services.inference.server import ServerConfig, serve_release
     from services.recording import play_walk
-    from services.release_source import find_release
-    from worldloom.store import open_store
 
-    source = find_release("", open_store(store_address()))
     started = time.monotonic()
     server = serve_release(
         source.folder,
@@ -98,21 +121,54 @@ def walk_champion(walk: RecordedWalk, *, port: int) -> PlayedWalk:
     )
     try:
         ready_seconds = time.monotonic() - started
-        options = SessionOptions(
-            image=walk.clip.frames[0], prompt=walk.clip.prompt, seed=_SESSION_SEED
-        )
-        result = play_walk(server.address, walk.actions, options)
-        return PlayedWalk(result, source, server.address, ready_seconds)
+        results = [
+            play_walk(
+                server.address,
+                walk.actions,
+                SessionOptions(
+                    image=walk.clip.frames[0], prompt=walk.clip.prompt, seed=_SESSION_SEED
+                ),
+            )
+            for walk in walks
+        ]
+        return PlayedWalks(results, source, server.address, ready_seconds)
     finally:
         server.stop()
 
 
-def _is_free(clip: Clip, kinematics: Kinematics) -> bool:
+def _procedural_clips(size: FrameSize, num_frames: int) -> Generator[Clip, None, None]:
+    from worldloom.data.sources.procedural import ProceduralConfig, capture_clip
+
+    config = ProceduralConfig(height=size[0], width=size[1])
+    for seed in range(_FIRST_SEED, _FIRST_SEED + _ATTEMPTS):
+        yield capture_clip(
+            config, seed=seed, split="test", num_frames=num_frames, trajectory="palindrome"
+        )
+
+
+def _freedoom_clips(size: FrameSize, num_frames: int) -> Generator[Clip, None, None]:
+    from worldloom.data.sources.doom_engine import DoomEngine
+    from worldloom.data.sources.vizdoom import capture_clip
+    from worldloom.data.sources.vizdoom_config import VizdoomConfig
+
+    config = VizdoomConfig(height=size[0], width=size[1])
+    with DoomEngine(config) as engine:
+        for attempt in range(_ATTEMPTS):
+            yield capture_clip(
+                config,
+                map_name=config.test_maps[attempt % len(config.test_maps)],
+                seed=_FIRST_SEED + attempt,
+                split="test",
+                num_frames=num_frames,
+                trajectory="palindrome",
+                engine=engine,
+            )
+
+
+def _metres_off(clip: Clip) -> float:
+    """Return how far the recorded places are at most from those that the actions make."""
     poses = clip.poses_c2w.astype(np.float64)
-    integrated = integrate_poses(
-        poses[0],
-        clip.keyboard[1:].astype(float),
-        clip.mouse[1:].astype(float),
-        kinematics,
+    made = integrate_poses(
+        poses[0], clip.keyboard[1:].astype(float), clip.mouse[1:].astype(float), Kinematics()
     )
-    return bool(np.abs(integrated - poses[1:]).max() < _MAX_POSE_ERROR)
+    return float(np.linalg.norm(made[:, :3, 3] - poses[1:, :3, 3], axis=1).max())

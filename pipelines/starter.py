@@ -1,8 +1,9 @@
-"""Starter weights of a run: which tasks begin from them, and the digests that make that visible.
+"""What a run takes from starter weights: their digests, and the sizes they were trained with.
 
 The weights lie in a folder (`WORLDLOOM_STARTER`, or the one the project carries); a task's config
-holds the digest of its part, so a run that begins elsewhere is another run. What such a run has
-made is written as starter weights in 16 bits.
+holds the digest of its part, so a run that begins elsewhere is another run. Frames are recorded as
+large as the transformer expects them, and it is sampled as it was taught to be: whoever names
+another folder gets a run of that folder's size. It opens no weights and imports no torch.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from pathlib import Path
 import worldloom
 from components.starter import STARTER_VARIABLE
 from pipelines.definition import PipelineDefinition
-from worldloom.config import JsonValue
+from worldloom.config import JsonValue, resolved
 from worldloom.errors import ConfigError
-from worldloom.store import ArtifactStore
+from worldloom.train.model_config import load_model_config
 
 _WEIGHTS = {
     "train_vae": "vae/vae.safetensors",
     "train_transformer": "base/transformer.safetensors",
     "distil_student": "student/transformer.safetensors",
 }
+_DECODER = "decoder/decoder.safetensors"
 
 
 def default_starter_folder() -> Path:
@@ -37,42 +39,34 @@ def starter_values(
 ) -> Mapping[str, Mapping[str, JsonValue]]:
     """Return the settings that make a pipeline's tasks begin from starter weights.
 
+    A narrow decoder is taught further where the folder has one; any other part has to be there.
+
     Raises:
         ConfigError: if a part is not there.
+        ArtifactError: if the shapes of a part are not there.
     """
-    values: dict[str, Mapping[str, JsonValue]] = {}
-    for task, name in _WEIGHTS.items():
-        if task in definition.entries:
-            values[task] = {"starter": _digest(folder / name)}
+    entries = definition.entries
+    values: dict[str, dict[str, JsonValue]] = {
+        task: {"starter": _digest(folder / name)}
+        for task, name in _WEIGHTS.items()
+        if task in entries
+    }
+    if "distil_decoder" in entries and values and (folder / _DECODER).is_file():
+        values["distil_decoder"] = {"starter": _digest(folder / _DECODER)}
+    if "train_transformer" in values:
+        base = load_model_config(folder / "base")
+        values["train_transformer"] |= {
+            "sampler": resolved(base.sampler),
+            "objective": {"retrieval": resolved(base.retrieval)},
+        }
+        if "ingest" in entries:
+            height, width = base.transformer.frame_size
+            size: dict[str, JsonValue] = {"height": height, "width": width}
+            values["ingest"] = {"procedural": size, "vizdoom": size}
+    if "distil_student" in values:
+        sampler = resolved(load_model_config(folder / "student").sampler)
+        values["distil_student"]["distillation"] = {"sampler": sampler}
     return values
-
-
-def export_starter(
-    store: ArtifactStore, outputs: Mapping[str, Mapping[str, str]], out: Path
-) -> dict[str, int]:
-    """Write the VAE, base and student of a run into a starter folder; return bytes by part."""
-    import torch
-
-    from worldloom.model.vae.video_vae import load_vae, save_vae
-    from worldloom.train.model_checkpoint import load_model, save_model
-
-    vae_folder = out / "vae"
-    vae_folder.mkdir(parents=True, exist_ok=True)
-    save_vae(vae_folder, load_vae(store.fetch(outputs["train_vae"]["vae"])))
-    for part, digest in (
-        ("base", outputs["train_transformer"]["base"]),
-        ("student", outputs["distil_student"]["student"]),
-    ):
-        (out / part).mkdir(parents=True, exist_ok=True)
-        transformer, known = load_model(store.fetch(digest))
-        save_model(
-            out / part,
-            transformer,
-            sampler=known.sampler,
-            retrieval=known.retrieval,
-            dtype=torch.float16,
-        )
-    return {name: (out / name).stat().st_size for name in _WEIGHTS.values()}
 
 
 def _digest(path: Path) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from cli import demo_summary
-from cli.demo_summary import write_demo
-from cli.demo_walk import PlayedWalk, RecordedWalk
+from cli.demo_summary import served_frames, write_films
+from cli.demo_walk import PlayedWalks, RecordedWalk
 from worldloom.actions import Actions
 from worldloom.errors import ServingError
 
@@ -37,13 +38,30 @@ def sent(frames: Frames) -> SentWalk:
     return SentWalk(tuple(cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames))
 
 
-def test_a_walk_with_a_frame_lost_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def recorded(name: str, frames: Frames) -> RecordedWalk:
+    actions = Actions.still(len(frames) - 1)
+    return RecordedWalk(name, RecordedFrames(frames), actions, Path("actions.json"))
+
+
+def test_a_walk_with_a_frame_lost_is_refused() -> None:
     truth = some_frames(13)
-    walk = RecordedWalk(RecordedFrames(truth), Actions.still(12), tmp_path / "actions.json")
-    played = PlayedWalk(sent(truth[:-1]), None, "127.0.0.1:1", 1.0)
-    with pytest.raises(ServingError, match=r"sent \[12, 16, 16, 3\] frames, expected \[13, 16,"):
-        write_demo(tmp_path, tmp_path / "run", walk, played, {})
-    assert not list(tmp_path.iterdir())
+    walks = [recorded("procedural", truth), recorded("freedoom", truth)]
+    played = PlayedWalks([sent(truth), sent(truth[:-1])], None, "127.0.0.1:1", 1.0)
+    words = r"freedoom walk: the server sent \[12, 16, 16, 3\] frames, expected \[13, 16,"
+    with pytest.raises(ServingError, match=words):
+        served_frames(walks, played)
+
+
+def test_the_film_and_the_sheet_show_every_walk_beside_its_recording(tmp_path: Path) -> None:
+    walks = [recorded("procedural", some_frames(13)), recorded("freedoom", some_frames(13))]
+    write_films(tmp_path, walks, [walk.clip.frames for walk in walks])
+    with av.open(str(tmp_path / "walk.mp4")) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert len(frames) == 13
+    assert frames[0].shape[0] > 2 * 3 * 16  # one above the other, three times as large
+    assert frames[0].shape[1] > 2 * 3 * 16
+    sheet = cv2.imread(str(tmp_path / "contact_sheet.png"))
+    assert sheet.shape[0] > 4 * 16
 
 
 def test_a_walk_that_is_the_recording_beats_standing_still() -> None:

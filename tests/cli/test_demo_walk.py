@@ -1,25 +1,50 @@
-"""The demo's walk: a recording in a held-out world whose poses are what the actions make."""
+"""The demo's walks: recordings in held-out worlds whose poses are what the actions make."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cli.demo_walk import record_walk
+from cli.demo_walk import RecordedWalk, record_walks
 from worldloom.actions import read_actions
 from worldloom.camera import Kinematics, integrate_poses
 from worldloom.errors import DataError
 
+pytest.importorskip("vizdoom")
+
 NUM_FRAMES = 24
+SIZE = (24, 40)
 
 
-def test_a_recorded_walk_is_what_its_actions_make(tmp_path: Path) -> None:
-    walk = record_walk(tmp_path, num_frames=NUM_FRAMES)
-    assert walk.clip.split == "test"
-    assert walk.clip.frames.shape == (NUM_FRAMES + 1, 64, 64, 3)
-    assert len(walk.actions) == NUM_FRAMES
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], list[RecordedWalk]]:
+    return lambda: record_walks(tmp_path_factory.mktemp("walks"), SIZE, num_frames=NUM_FRAMES)
+
+
+@pytest.fixture(scope="module")
+def walks(record: Callable[[], list[RecordedWalk]]) -> list[RecordedWalk]:
+    return record()
+
+
+def test_there_is_a_walk_in_each_kind_of_world_at_the_releases_size(
+    walks: list[RecordedWalk],
+) -> None:
+    assert [walk.name for walk in walks] == ["procedural", "freedoom"]
+    assert [walk.clip.source for walk in walks] == ["procedural", "vizdoom"]
+    for walk in walks:
+        assert walk.clip.split == "test"
+        assert walk.clip.frames.shape == (NUM_FRAMES + 1, *SIZE, 3)
+        assert len(walk.actions) == NUM_FRAMES
+
+
+@pytest.mark.parametrize(("index", "metres"), [(0, 2e-3), (1, 0.4)])
+def test_a_recorded_walk_is_what_its_actions_make(
+    walks: list[RecordedWalk], index: int, metres: float
+) -> None:
+    walk = walks[index]
     poses = walk.clip.poses_c2w.astype(np.float64)
     made = integrate_poses(
         poses[0],
@@ -27,23 +52,27 @@ def test_a_recorded_walk_is_what_its_actions_make(tmp_path: Path) -> None:
         walk.actions.mouse.astype(float),
         Kinematics(),
     )
-    assert np.allclose(made, poses[1:], atol=1e-3)
+    assert np.allclose(made[:, :3, :3], poses[1:, :3, :3], atol=1e-3)
+    assert np.linalg.norm(made[:, :3, 3] - poses[1:, :3, 3], axis=1).max() < metres
 
 
-def test_the_actions_are_left_for_another_play(tmp_path: Path) -> None:
-    walk = record_walk(tmp_path, num_frames=NUM_FRAMES)
-    read = read_actions(walk.actions_file)
-    assert np.array_equal(read.keyboard, walk.actions.keyboard)
-    assert np.allclose(read.mouse, walk.actions.mouse, rtol=0, atol=1e-6)
+def test_the_actions_are_left_for_another_play(walks: list[RecordedWalk]) -> None:
+    assert walks[0].actions_file.name == "actions.json"
+    for walk in walks:
+        read = read_actions(walk.actions_file)
+        assert np.array_equal(read.keyboard, walk.actions.keyboard)
+        assert np.allclose(read.mouse, walk.actions.mouse, rtol=0, atol=1e-6)
 
 
-def test_a_walk_is_the_same_each_time(tmp_path: Path) -> None:
-    first, second = (record_walk(tmp_path, num_frames=NUM_FRAMES) for _ in range(2))
-    assert first.clip.world == second.clip.world
-    assert np.array_equal(first.clip.frames, second.clip.frames)
+def test_walks_are_the_same_each_time(
+    walks: list[RecordedWalk], record: Callable[[], list[RecordedWalk]]
+) -> None:
+    for first, second in zip(walks, record(), strict=True):
+        assert first.clip.world == second.clip.world
+        assert np.array_equal(first.clip.frames, second.clip.frames)
 
 
 def test_a_length_that_is_no_whole_segment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--frames 25: expected a multiple of 12"):
-        record_walk(tmp_path, num_frames=25)
+        record_walks(tmp_path, SIZE, num_frames=25)
     assert not list(tmp_path.iterdir())

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import json
 from pathlib import Path
 
 import pytest
 
 from pipelines.definition import find_pipeline
 from pipelines.starter import default_starter_folder, starter_values
-from worldloom.errors import ConfigError
+from worldloom.config import parse_config
+from worldloom.errors import ArtifactError, ConfigError
+from worldloom.model.config import TransformerConfig
+from worldloom.rollout.config import SamplerConfig
+from worldloom.train.model_config import ModelCheckpointConfig
+
+SHAPE = TransformerConfig(latent_height=12, latent_width=20)
+BASE = SamplerConfig(sigmas=(1.0, 0.5), solver="euler")
+STUDENT = SamplerConfig(sigmas=(1.0, 0.9, 0.75))
 
 
 @pytest.fixture
@@ -18,14 +28,49 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / f"{name}.safetensors"
         path.parent.mkdir()
         path.write_text(name)
+    for part, sampler in (("base", BASE), ("student", STUDENT)):
+        known = ModelCheckpointConfig(transformer=SHAPE, sampler=sampler)
+        (tmp_path / part / "transformer.json").write_text(known.model_dump_json())
     return tmp_path
 
 
 def test_each_task_is_given_the_digest_of_its_part(folder: Path) -> None:
     values = starter_values(find_pipeline("world_model"), folder)
-    assert set(values) == {"train_vae", "train_transformer", "distil_student"}
+    assert set(values) == {"ingest", "train_vae", "train_transformer", "distil_student"}
     digest = hashlib.sha256(b"vae/vae").hexdigest()
     assert values["train_vae"] == {"starter": f"sha256:{digest}"}
+
+
+def test_a_run_records_frames_as_large_as_the_starter_saw(folder: Path) -> None:
+    size = {"height": 96, "width": 160}
+    values = starter_values(find_pipeline("world_model"), folder)
+    assert values["ingest"] == {"procedural": size, "vizdoom": size}
+    assert "ingest" not in starter_values(find_pipeline("retraining"), folder)
+
+
+def test_a_run_samples_as_the_starter_was_taught_to(folder: Path) -> None:
+    values = json.loads(json.dumps(starter_values(find_pipeline("world_model"), folder)))
+    assert values["train_transformer"]["sampler"]["sigmas"] == [1.0, 0.5]
+    assert values["distil_student"]["distillation"]["sampler"]["sigmas"] == [1.0, 0.9, 0.75]
+
+
+def test_what_a_run_takes_is_accepted_by_its_tasks(folder: Path) -> None:
+    definition = find_pipeline("world_model")
+    for task, values in starter_values(definition, folder).items():
+        step = vars(importlib.import_module(definition.entries[task]))["STEP"]
+        parse_config(step.config, values, where=task)
+
+
+def test_a_narrow_decoder_is_taught_further_where_there_is_one(folder: Path) -> None:
+    (folder / "decoder").mkdir()
+    (folder / "decoder" / "decoder.safetensors").write_bytes(b"narrow")
+    values = starter_values(find_pipeline("world_model"), folder)
+    assert values["distil_decoder"]["starter"].endswith(hashlib.sha256(b"narrow").hexdigest())
+
+
+def test_a_run_in_stages_takes_the_vae_and_makes_the_rest(folder: Path) -> None:
+    values = starter_values(find_pipeline("staged"), folder)
+    assert set(values) == {"train_vae"}
 
 
 def test_pipelines_that_train_nothing_need_none(tmp_path: Path) -> None:
@@ -35,6 +80,12 @@ def test_pipelines_that_train_nothing_need_none(tmp_path: Path) -> None:
 def test_a_missing_part_is_named(folder: Path) -> None:
     (folder / "base" / "transformer.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"base/transformer.safetensors: .* or --from-scratch"):
+        starter_values(find_pipeline("world_model"), folder)
+
+
+def test_missing_shapes_are_named(folder: Path) -> None:
+    (folder / "student" / "transformer.json").unlink()
+    with pytest.raises(ArtifactError, match="expected the shapes of a stored transformer"):
         starter_values(find_pipeline("world_model"), folder)
 
 

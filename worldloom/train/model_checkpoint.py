@@ -11,32 +11,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from worldloom.config import Config, load_config
 from worldloom.errors import ArtifactError
 from worldloom.memory.retrieval import RetrievalConfig
-from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.quantize.convert import load_quantized
 from worldloom.rollout.config import SamplerConfig
 from worldloom.train.checkpoint import write_atomically, write_tensors
+from worldloom.train.model_config import CONFIG_FILE, ModelCheckpointConfig, load_model_config
 
-CONFIG_FILE = "transformer.json"
+__all__ = [
+    "CONFIG_FILE",
+    "WEIGHTS_FILE",
+    "ModelCheckpointConfig",
+    "load_model",
+    "load_model_config",
+    "save_model",
+]
+
 WEIGHTS_FILE = "transformer.safetensors"
-
-
-class ModelCheckpointConfig(Config):
-    """What must be known of a transformer beside its weights."""
-
-    transformer: TransformerConfig = Field(description="shape of the network")
-    sampler: SamplerConfig = Field(description="noise levels and solver that it is sampled with")
-    retrieval: RetrievalConfig = Field(
-        default_factory=lambda: RetrievalConfig(), description="memory retrieval it learned with"
-    )
 
 
 def save_model(
@@ -57,19 +53,6 @@ def save_model(
     }
     write_tensors(folder / WEIGHTS_FILE, tensors)
     write_atomically(folder / CONFIG_FILE, (config.model_dump_json(indent=1) + "\n").encode())
-
-
-def load_model_config(folder: Path) -> ModelCheckpointConfig:
-    """Return what a checkpoint says of its model.
-
-    Raises:
-        ArtifactError: when the folder holds no model.
-    """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        message = f"{path}: missing, expected the shapes of a stored transformer"
-        raise ArtifactError(message)
-    return load_config(ModelCheckpointConfig, path.read_text(), where=path.name)
 
 
 def load_model(folder: Path) -> tuple[WorldModelTransformer, ModelCheckpointConfig]:

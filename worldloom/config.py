@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from worldloom.errors import ConfigError
 
@@ -22,6 +22,25 @@ class Config(BaseModel):
     """Base of every configuration: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RecipeConfig(Config):
+    """A config whose defaults are recipes: a part that is given in part keeps its recipe's rest."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_the_recipe(cls, values: object) -> object:
+        """Lay what is given over the defaults; what is no mapping is pydantic's to refuse."""
+        if not isinstance(values, Mapping):
+            return values
+        laid = dict(values)
+        for name, value in values.items():
+            field = cls.model_fields.get(str(name))
+            if field is not None and isinstance(value, Mapping):
+                default = field.get_default(call_default_factory=True)
+                if isinstance(default, Config):
+                    laid[name] = _merged(resolved(default), value)
+        return laid
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -60,24 +79,6 @@ def parse_config(cls: type[ConfigT], values: Mapping[str, object], *, where: str
             known = ", ".join(_fields_at(cls, first["loc"][:-1]))
             message = f"{path}: no such setting (value {first['input']!r}); known: {known}"
         raise ConfigError(message) from error
-
-
-def over_defaults(cls: type[BaseModel], values: object) -> object:
-    """Return values laid over a class's defaults: a part that is given in part keeps the rest.
-
-    For a `model_validator(mode="before")` of classes whose defaults are recipes. Values that are
-    no mapping come back as they are, for pydantic to refuse.
-    """
-    if not isinstance(values, Mapping):
-        return values
-    laid = dict(values)
-    for name, value in values.items():
-        field = cls.model_fields.get(str(name))
-        if field is not None and isinstance(value, Mapping):
-            default = field.get_default(call_default_factory=True)
-            if isinstance(default, Config):
-                laid[name] = _merged(resolved(default), value)
-    return laid
 
 
 def load_config(cls: type[ConfigT], text: str, *, where: str = "") -> ConfigT:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from worldloom.config import Config
+from worldloom.config import RecipeConfig
 from worldloom.distill.decoder_config import DecoderObjectiveConfig
 from worldloom.train.config import LearnerConfig, TrainerConfig
 
 
-class DistilDecoderStepConfig(Config):
+class DistilDecoderStepConfig(RecipeConfig):
     """How a narrow VAE decoder is cut from the full one and taught by it."""
 
     starter: str = Field(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from worldloom.config import Config, over_defaults
+from worldloom.config import RecipeConfig
 from worldloom.distill.config import DistillationConfig
 from worldloom.legs.recipes import DISTILLATION_RECIPES
 
 
-class DistilStageConfig(Config):
+class DistilStageConfig(RecipeConfig):
     """What every task that distils a student is told."""
 
     distillation: DistillationConfig = Field(
@@ -27,12 +27,6 @@ class DistilColdStartStepConfig(DistilStageConfig):
         DISTILLATION_RECIPES["cold_start"], description="updates and learning rates"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _keeps_the_recipe(cls, values: object) -> object:
-        """Let a part that is given in part keep the rest of the stage's recipe."""
-        return over_defaults(cls, values)
-
 
 class DistilMultiSegmentStepConfig(DistilStageConfig):
     """Stage C2: up to six segments of the student's own."""
@@ -40,12 +34,6 @@ class DistilMultiSegmentStepConfig(DistilStageConfig):
     distillation: DistillationConfig = Field(
         DISTILLATION_RECIPES["multi_segment"], description="updates, rollouts and learning rates"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keeps_the_recipe(cls, values: object) -> object:
-        """Let a part that is given in part keep the rest of the stage's recipe."""
-        return over_defaults(cls, values)
 
 
 class DistilStudentStepConfig(DistilStageConfig):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from worldloom.config import Config, over_defaults
+from worldloom.config import Config, RecipeConfig
 from worldloom.legs.recipes import FLOW_RECIPES
 from worldloom.model.config import TransformerConfig
 from worldloom.rollout.config import SamplerConfig
@@ -21,7 +21,7 @@ class SampleVideoConfig(Config):
     scale: int = Field(4, ge=1, description="size of a pixel in the video")
 
 
-class FlowStageConfig(Config):
+class FlowStageConfig(RecipeConfig):
     """What every task that trains a transformer by flow matching is told."""
 
     objective: FlowObjectiveConfig = Field(
@@ -72,12 +72,6 @@ class TrainActionsStepConfig(FlowStageConfig):
         FLOW_RECIPES["actions"].objective, description="batches; memory is hidden"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _keeps_the_recipe(cls, values: object) -> object:
-        """Let a part that is given in part keep the rest of the stage's recipe."""
-        return over_defaults(cls, values)
-
 
 class TrainMemoryStepConfig(FlowStageConfig):
     """Stage B: how a model that obeys learns to remember and to correct itself."""
@@ -85,9 +79,3 @@ class TrainMemoryStepConfig(FlowStageConfig):
     objective: FlowObjectiveConfig = Field(
         FLOW_RECIPES["memory"].objective, description="batches and residuals"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keeps_the_recipe(cls, values: object) -> object:
-        """Let a part that is given in part keep the rest of the stage's recipe."""
-        return over_defaults(cls, values)

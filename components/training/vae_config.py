@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from worldloom.config import Config
+from worldloom.config import Config, RecipeConfig
 from worldloom.model.vae.vae_config import VAEConfig
 from worldloom.train.config import LearnerConfig, TrainerConfig
 from worldloom.train.vae_config import VAEObjectiveConfig
 
 
-class TrainVaeStepConfig(Config):
+class TrainVaeStepConfig(RecipeConfig):
     """How the video VAE is trained, or its starter's decoder fine-tuned."""
 
     starter: str = Field(

@@ -7,11 +7,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from worldloom.config import (
     Config,
+    RecipeConfig,
     apply_overrides,
     canonical_json,
     digest_of,
     load_config,
-    over_defaults,
     parse_config,
     resolved,
 )
@@ -175,14 +175,9 @@ class Inner(Config):
     height: int = Field(1, description="height")
 
 
-class Recipe(Config):
+class Recipe(RecipeConfig):
     inner: Inner = Field(Inner(width=7, height=9), description="a recipe of its own")
     other: int = Field(3, description="something else")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _over(cls, values: object) -> object:
-        return over_defaults(cls, values)
 
 
 def test_a_part_given_in_part_keeps_the_rest_of_its_default() -> None:

@@ -260,7 +260,10 @@ def train(
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 20,
     device: Annotated[str, typer.Option(help="Where it runs: cpu or cuda.")] = "cpu",
-    output_dir: Annotated[Path, typer.Option(help="Folder for PRESET.json and PRESET.md.")] = Path(
+    name: Annotated[
+        str, typer.Option(help="Name of the two files; made of preset and options by default.")
+    ] = "",
+    output_dir: Annotated[Path, typer.Option(help="Folder for NAME.json and NAME.md.")] = Path(
         "docs/results/train"
     ),
     output: OutputOption = Output.TABLE,
@@ -279,13 +282,12 @@ def train(
     shape = with_overrides(named(preset), overrides or []).transformer
     config = apply_overrides(TrainBenchConfig(num_samples=samples), run or [])
     options = [f"--set {one}" for one in overrides or []] + [f"--run {one}" for one in run or []]
-    command = " ".join(
-        ["worldloom bench train", preset, *options, f"--samples {samples} --device {device}"]
-    )
+    options += [f"--samples {samples} --device {device}"] + ([f"--name {name}"] if name else [])
+    command = " ".join(["worldloom bench train", preset, *options])
     with progress("steps") as report:
         found = measure_train(config, shape, open_device(device), command, report)
-    name = "-".join([preset, *(o.replace("=", "_") for o in (*(overrides or []), *(run or [])))])
-    finish_report(found, output_dir, name, output)
+    parts = [preset, *(o.replace("=", "_") for o in (*(overrides or []), *(run or [])))]
+    finish_report(found, output_dir, name or "-".join(parts), output)
 
 
 @app.command("cpu")

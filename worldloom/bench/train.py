@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from typing import cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from worldloom.bench.kernels import kernel_table, kernel_times
 from worldloom.bench.model import random_inputs
-from worldloom.bench.record import Bar, BenchReport, measured, this_machine
+from worldloom.bench.record import Bar, BenchReport, Table, measured, this_machine
 from worldloom.config import Config
 from worldloom.diffusion.schedule import add_noise
 from worldloom.model.config import TransformerConfig
@@ -34,7 +37,7 @@ from worldloom.train.velocity import checkpoint_blocks, compile_blocks
 
 LEAST_MFU = 0.40
 MOST_DATA_WAIT = 0.02
-_TERA = 1e12
+_TERA, _GIB = 1e12, 1 << 30
 
 
 class TrainBenchConfig(Config):
@@ -43,6 +46,10 @@ class TrainBenchConfig(Config):
     num_samples: int = Field(20, ge=1, description="timed steps")
     num_warmup: int = Field(5, ge=1, description="steps before, compilation among them")
     num_clips: int = Field(8, ge=1, description="random clips that batches are drawn from")
+    num_segments: int = Field(1, ge=1, description="segments of a step")
+    num_profiled: int = Field(
+        0, ge=0, description="steps after the timed ones whose kernels are told by kind (GPU)"
+    )
     compiles: bool = Field(False, description="blocks as fused kernels")
     checkpoint_activations: bool = Field(
         False, description="compute a block's activations again in the backward"
@@ -54,23 +61,47 @@ class TrainBenchConfig(Config):
 
 
 class RandomSegments:
-    """Batches for the velocity of one later segment: latents of random clips, noise and level."""
+    """Batches for the velocity of later segments: latents of random clips, noise and levels."""
 
-    def __init__(self, config: TrainBenchConfig, inputs: DryRun) -> None:
-        """Draw the clips; conditions stay the same throughout."""
+    def __init__(self, config: TrainBenchConfig, latents: Tensor) -> None:
+        """Draw the clips, each of the size of `latents` [B, C, T, H, W]."""
         generator = step_generator(config.seed, -1)
-        shape = (config.num_clips, *inputs.latents.shape[1:])
-        self._clips = torch.randn(shape, generator=generator).half()
+        self._clips = torch.randn(
+            (config.num_clips, *latents.shape[1:]), generator=generator
+        ).half()
+        self._num_segments = config.num_segments
 
     def draw(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Return latents and noise [1, C, T, H, W] and a level [1], as a data set's loader does."""
+        """Return latents and noise [B, C, T, H, W] and levels [B], as a data set's loader does."""
         del step
-        row = torch.randint(0, len(self._clips), (1,), generator=generator)
-        x0 = self._clips[row].float()
-        batch = (x0, torch.randn(x0.shape, generator=generator), torch.rand(1, generator=generator))
+        count = self._num_segments
+        x0 = self._clips[torch.randint(0, len(self._clips), (count,), generator=generator)].float()
+        batch = (
+            x0,
+            torch.randn(x0.shape, generator=generator),
+            torch.rand(count, generator=generator),
+        )
         if torch.cuda.is_available():
             return batch[0].pin_memory(), batch[1].pin_memory(), batch[2].pin_memory()
         return batch
+
+
+@dataclass
+class _Trained:
+    """What the steps train, and on what."""
+
+    config: TrainBenchConfig
+    transformer: WorldModelTransformer
+    learner: Learner
+    inputs: DryRun
+
+    def step(self, batch: object) -> None:
+        """Take a step and wait for it."""
+        self.learner.step(
+            self.learner.compute(partial(_loss, self.transformer, self.inputs, batch))
+        )
+        if self.learner.device.type == "cuda":
+            torch.cuda.synchronize(self.learner.device)
 
 
 def measure_train(
@@ -89,62 +120,78 @@ def measure_train(
         command: what measures it again.
         report: told step and number of steps.
     """
-    torch.manual_seed(config.seed)
-    with device:
-        transformer = WorldModelTransformer(shape)
-    inputs = random_inputs(later_segment, shape, torch.Generator(device).manual_seed(config.seed))
-    if config.compiles:
-        compile_blocks(transformer)
-    if config.checkpoint_activations:
-        checkpoint_blocks(transformer)
-    learner = Learner(transformer, config.learner)
-    seconds, waits = _steps(config, learner, transformer, inputs, report)
+    trained = _start(config, shape, device)
+    seconds, waits, tables = _steps(trained, report)
     counts = footprint(shape)
-    flops = BACKWARD_AND_FORWARD * counts.flops_per_forward
+    flops = BACKWARD_AND_FORWARD * counts.flops_per_forward * config.num_segments
+    tokens = counts.tokens.later_segment * config.num_segments
     peak = peak_flops(device)
-    step = measured("step", "ms", [1e3 * s for s in seconds], num_warmup=config.num_warmup)
+    warm = config.num_warmup
+    step = measured("step", "ms", [1e3 * s for s in seconds], num_warmup=warm)
     mfu = flops / (step.median / 1e3) / peak if peak else 0.0
-    kept = slice(config.num_warmup, None)
-    wait = sum(waits[kept]) / sum(seconds[kept])
+    wait = sum(waits[warm:]) / sum(seconds[warm:])
+    measurements = [
+        step,
+        measured("data wait", "ms", [1e3 * w for w in waits], num_warmup=warm),
+        measured("tokens", "a second", [tokens / s for s in seconds], num_warmup=warm),
+        measured("rate", "TFLOP/s", [flops / s / _TERA for s in seconds], num_warmup=warm),
+    ]
+    if device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(device) / _GIB
+        measurements.append(measured("memory allocated at most", "GiB", [memory]))
     return BenchReport(
         title=f"A training step of {counts.parameters.total / 1e9:.3g} B parameters",
         command=command,
         notes=_notes(config, shape, flops / (step.median / 1e3), peak, mfu, wait),
         machine=this_machine(device),
-        measurements=(
-            step,
-            measured("data wait", "ms", [1e3 * w for w in waits], num_warmup=config.num_warmup),
-        ),
+        measurements=tuple(measurements),
         bars=() if device.type == "cpu" else _bars(mfu, wait),
+        tables=tables,
     )
 
 
+def _start(config: TrainBenchConfig, shape: TransformerConfig, device: torch.device) -> _Trained:
+    torch.manual_seed(config.seed)
+    with device:
+        transformer = WorldModelTransformer(shape)
+    build = partial(later_segment, batch=config.num_segments)
+    inputs = random_inputs(build, shape, torch.Generator(device).manual_seed(config.seed))
+    if config.compiles:
+        compile_blocks(transformer)
+    if config.checkpoint_activations:
+        checkpoint_blocks(transformer)
+    return _Trained(config, transformer, Learner(transformer, config.learner), inputs)
+
+
 def _steps(
-    config: TrainBenchConfig,
-    learner: Learner,
-    transformer: WorldModelTransformer,
-    inputs: DryRun,
-    report: Callable[[int, int], None] | None,
-) -> tuple[list[float], list[float]]:
-    """Return the seconds of each step, and those that it waited for its batch."""
-    total = config.num_warmup + config.num_samples
-    segments = RandomSegments(config, inputs)
+    trained: _Trained, report: Callable[[int, int], None] | None
+) -> tuple[list[float], list[float], tuple[Table, ...]]:
+    """Return the seconds of each step, those that it waited for its batch, and the kernels'."""
+    config, device = trained.config, trained.learner.device
+    timed = config.num_warmup + config.num_samples
+    profiled = config.num_profiled if device.type == "cuda" else 0
+    segments = RandomSegments(config, trained.inputs.latents)
     seconds: list[float] = []
     waits: list[float] = []
+    tables: list[Table] = []
     with Prefetch(
-        segments.draw, lambda step: step_generator(config.seed, step), range(total), num_ahead=2
+        segments.draw,
+        lambda step: step_generator(config.seed, step),
+        range(timed + profiled),
+        num_ahead=2,
     ) as batches:
-        for step in range(total):
+        for step in range(timed):
             started = time.perf_counter()
             drawn = batches.take()
-            learner.step(learner.compute(partial(_loss, transformer, inputs, drawn.batch)))
-            if learner.device.type == "cuda":
-                torch.cuda.synchronize(learner.device)
+            trained.step(drawn.batch)
             seconds.append(time.perf_counter() - started)
             waits.append(drawn.wait_seconds)
             if report is not None:
-                report(step + 1, total)
-    return seconds, waits
+                report(step + 1, timed)
+        if profiled:
+            times = kernel_times(lambda: trained.step(batches.take().batch), profiled)
+            tables.append(kernel_table(times))
+    return seconds, waits, tuple(tables)
 
 
 def _loss(transformer: WorldModelTransformer, inputs: DryRun, batch: object) -> Tensor:
@@ -171,13 +218,16 @@ def _notes(
 ) -> tuple[str, ...]:
     tokens = footprint(shape).tokens.later_segment
     return (
-        f"{shape.num_blocks} blocks of width {shape.dim}, {tokens} tokens a step, "
+        f"{shape.num_blocks} blocks of width {shape.dim}, {config.num_segments} x {tokens} tokens "
+        "a step, "
         f"{config.learner.precision} products over float32 weights, ZeRO "
         f"{config.learner.zero_stage}, AdamW, clipping and moving average included.",
         f"Blocks are {'compiled' if config.compiles else 'eager'}; activations are "
         f"{'computed again' if config.checkpoint_activations else 'kept'}.",
         f"{rate / _TERA:.4g} TFLOP/s of {peak / _TERA:.4g}: MFU {mfu:.1%}; data wait {wait:.2%}. "
         "A GPU's peak is its data sheet's, dense bf16; a CPU's is a float32 product timed here.",
+        f"deepspeed {version('deepspeed')}, CUDA {torch.version.cuda}, "
+        f"cuDNN {torch.backends.cudnn.version()}.",
     )
 
 

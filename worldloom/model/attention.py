@@ -21,6 +21,7 @@ Heads = Float[Tensor, "B N L D"]
 Mask = Bool[Tensor, "B #N #L S"]
 
 _EPS = 1e-6
+_FEW_KEYS = 4
 
 
 @dataclass
@@ -153,9 +154,13 @@ def attend(
 ) -> Heads:
     """Return scaled dot-product attention; the mask is true where a query may look.
 
-    On a CPU that computes gradients the products are written out: the backward of torch's fused
-    CPU kernel took three fifths of a training step in bfloat16.
+    Fused kernels work on tiles of dozens of keys, so over a handful of them on a GPU the products
+    are written out, for a compiler to fuse: the fused kernel's backward over three keys took most
+    of a training step. Written out too, as products of matrices, is what a CPU computes gradients
+    of: the backward of torch's fused CPU kernel took three fifths of a step in bfloat16.
     """
+    if query.is_cuda and key.shape[-2] <= _FEW_KEYS:
+        return attend_to_few(query, key, value, mask)
     if query.device.type != "cpu" or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
@@ -163,6 +168,22 @@ def attend(
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     out: Tensor = scores.softmax(dim=-1).to(value.dtype) @ value
     return out
+
+
+def attend_to_few(
+    query: Heads,
+    key: Float[Tensor, "B N S D"],
+    value: Float[Tensor, "B N S D"],
+    mask: Mask | None = None,
+) -> Heads:
+    """Return what `attend` returns, number by number in float32: for a handful of keys."""
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    scores = (query.to(dtype)[..., None, :] * key.to(dtype)[..., None, :, :]).sum(-1)
+    scores = scores * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(dtype).min)
+    out: Tensor = (scores.softmax(dim=-1)[..., None] * value.to(dtype)[..., None, :, :]).sum(-2)
+    return out.to(value.dtype)
 
 
 def _split(x_BLE: Tensor, num_heads: int) -> Tensor:

@@ -20,11 +20,24 @@ QUICK = TrainBenchConfig(
 def test_use_of_the_device_follows_from_the_models_own_count(shape, monkeypatch) -> None:
     monkeypatch.setattr(train, "peak_flops", lambda _: 1e12)
     found = measure_train(QUICK, shape, torch.device("cpu"), "a command")
-    step, wait = found.measurements
+    step, wait, tokens, rate = found.measurements
     assert (step.name, step.num_samples, wait.num_samples) == ("step", 2, 2)
     expected = 3 * footprint(shape).flops_per_forward / (step.median / 1e3) / 1e12
-    assert f"MFU {expected:.1%}" in found.notes[-1]
+    assert any(f"MFU {expected:.1%}" in note for note in found.notes)
+    assert tokens.median / rate.median == pytest.approx(
+        footprint(shape).tokens.later_segment * 1e12 / (3 * footprint(shape).flops_per_forward)
+    )
     assert found.bars == ()  # the bars are a GPU's
+
+
+def test_two_segments_of_a_step_are_two_segments_of_work() -> None:
+    config = QUICK.model_copy(update={"num_segments": 2})
+    found = measure_train(config, CONFIG, torch.device("cpu"), "a command")
+    _, _, tokens, rate = found.measurements
+    count = footprint(CONFIG).tokens.later_segment
+    assert f"2 x {count} tokens a step" in found.notes[0]
+    flops_a_token = 3 * footprint(CONFIG).flops_per_forward / count
+    assert rate.median * 1e12 / tokens.median == pytest.approx(flops_a_token)
 
 
 def test_a_gpu_must_reach_forty_percent_and_hide_its_data() -> None:

@@ -7,6 +7,7 @@ from worldloom.model.attention import (
     CrossAttention,
     SelfAttention,
     attend,
+    attend_to_few,
 )
 
 DIM, HEADS = 24, 3
@@ -36,6 +37,29 @@ def test_attention_written_out_equals_the_fused_kernel():
         with torch.no_grad():
             fused = attend(q, k, v, seen)
         torch.testing.assert_close(written, fused, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_to_few_keys_equals_the_other_ways_gradients_included():
+    mask = torch.tensor([True, False, True])[None, None, None]
+    for seen in (None, mask):
+        drawn = [draw(2, 3, n, 8, seed=n + i).requires_grad_() for i, n in enumerate((5, 3, 3))]
+        few, written = attend_to_few(*drawn, seen), attend(*drawn, seen)
+        torch.testing.assert_close(few, written, atol=1e-5, rtol=1e-5)
+        into = draw(2, 3, 5, 8, seed=9)
+        for found, expected in zip(
+            torch.autograd.grad(few, drawn, into),
+            torch.autograd.grad(written, drawn, into),
+            strict=True,
+        ):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_to_few_keys_is_as_exact_as_its_inputs_in_half_precision():
+    half = [draw(2, 3, n, 8, seed=n).bfloat16() for n in (2, 3, 3)]
+    found = attend_to_few(*half)
+    assert found.dtype == torch.bfloat16
+    exact = attend_to_few(*(x.double() for x in half))
+    torch.testing.assert_close(found, exact.bfloat16(), atol=1e-3, rtol=2**-8)
 
 
 def test_attention_is_a_softmax_of_scaled_products():

@@ -29,12 +29,12 @@ class DryRun:
     context: Context | None
 
 
-def later_segment(config: TransformerConfig) -> DryRun:
+def later_segment(config: TransformerConfig, batch: int = 1) -> DryRun:
     """Return the inputs of denoising a segment after the first, its memory and past all there."""
     num_latents = config.segment_latents
     if config.layout == "stream":
-        return _inputs(config, 1, num_latents, _context(config))
-    inputs = _inputs(config, 1, config.num_context_latents + num_latents, None)
+        return _inputs(config, batch, num_latents, _context(config, batch))
+    inputs = _inputs(config, batch, config.num_context_latents + num_latents, None)
     inputs.conditions.num_memory = config.num_memory_latents
     return inputs
 
@@ -43,7 +43,7 @@ def committed_segment(config: TransformerConfig) -> DryRun:
     """Return the inputs of committing a segment's clean latents, as far as they may reach."""
     if config.reach == "latent":
         return _inputs(config, config.segment_latents, 1, None)
-    context = _context(config) if config.reach == "window" else None
+    context = _context(config, 1) if config.reach == "window" else None
     return _inputs(config, 1, config.segment_latents, context)
 
 
@@ -68,11 +68,11 @@ def _inputs(
     return DryRun(latents, torch.zeros(batch, num_latents), conditions, context)
 
 
-def _context(config: TransformerConfig) -> Context:
+def _context(config: TransformerConfig, batch: int) -> Context:
     tokens = config.num_context_latents * config.tokens_per_latent_frame
-    shape = (1, tokens, config.num_heads, config.head_dim)
+    shape = (batch, tokens, config.num_heads, config.head_dim)
     return Context(
-        coordinates=torch.zeros(1, tokens, num_coordinates(config)),
+        coordinates=torch.zeros(batch, tokens, num_coordinates(config)),
         is_valid=None,
         blocks=[
             BlockContext(torch.zeros(shape), torch.zeros(shape)) for _ in range(config.num_blocks)

@@ -24,6 +24,16 @@ def test_a_network_reads_them(name: str) -> None:
     assert inputs.conditions.num_memory == (0 if is_stream else 5)
 
 
+@pytest.mark.parametrize("name", ["nano-stream", "nano-reference"])
+@torch.no_grad()
+def test_several_segments_are_read_at_once(name: str) -> None:
+    shape = scaled_down(preset(name).transformer)
+    transformer = small_transformer(shape)
+    inputs = later_segment(shape, batch=3)
+    prepared = transformer.prepare(inputs.conditions)
+    assert len(transformer.denoise(inputs.latents, inputs.sigma, prepared, inputs.context)) == 3
+
+
 @pytest.mark.parametrize("reach", ["latent", "segment", "window"])
 @torch.no_grad()
 def test_a_commitment_reaches_as_far_as_it_may(reach: str) -> None:

@@ -78,22 +78,49 @@ def run(
     from worldloom.experiments.catalogue import experiment
     from worldloom.experiments.networks import WeightFolders
     from worldloom.experiments.publish import publish
+    from worldloom.experiments.run import run_experiment
     from worldloom.experiments.setting import RunConfig, Setting
 
     shipped = starter_folder(from_scratch=False)
     starters = starter or ([Path(shipped)] if shipped else [])
+    options = {"--starter": starter, "--checkpoint": checkpoint, "--set": set_}
+    told = [f"{option} {value}" for option, values in options.items() for value in values or ()]
     setting = Setting(
         experiment=experiment(name),
         config=apply_overrides(RunConfig(), set_ or []),
         folders=WeightFolders(starters, by_arm(checkpoint or [])),
         folder=(work or home() / "experiments") / name,
         device=open_device(device),
+        command=" ".join(["worldloom experiment run", name, *told, f"--device {device}"]),
         tell=lambda text: say(text, Output.JSON),
     )
-    options = {"--starter": starter, "--checkpoint": checkpoint, "--set": set_}
-    told = [f"{option} {value}" for option, values in options.items() for value in values or ()]
-    command = " ".join(["worldloom experiment run", name, *told, f"--device {device}"])
-    book, paths = publish(setting, output_dir / name, command)
+    run_experiment(setting)
+    book, paths = publish(setting.folder, output_dir / name)
+    _answer(book, paths, output)
+
+
+@app.command("page")
+def page(
+    name: Annotated[str, typer.Argument(help="Name of an experiment that was run.")],
+    packed: Annotated[
+        list[Path] | None, typer.Option(help="Packed cells to take in first; repeatable.")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder of finished cells; by default under the home.")
+    ] = None,
+    output_dir: Annotated[
+        Path, typer.Option(help="A folder of the experiment's name is written here.")
+    ] = Path("docs/results"),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write the page of finished cells, wherever they were walked; weights are not needed."""
+    from cli.pipeline_requests import home
+    from worldloom.experiments.packing import unpack_cells
+    from worldloom.experiments.publish import publish
+
+    cells = work or home() / "experiments"
+    unpack_cells(packed or [], cells)
+    book, paths = publish(cells / name, output_dir / name)
     _answer(book, paths, output)
 
 

@@ -1,28 +1,34 @@
 """A cell: one arm under one training seed on one kind of walk, finished and on disk.
 
-    <folder>/<cell>.json   `Cell`: figures of every walk, times, sizes
-    <folder>/<cell>.npz    features of novel patches by walk, first frames, a few films
+    <folder>/<cell>.json        `Cell`: figures of every walk, times, sizes
+    <folder>/<cell>.npz         features of novel patches by walk, a film
+    <folder>/<cell>.first.npz   the control's first frames, which others are compared with
 
 The JSON is written last and in one move, so a cell is finished or is not there. Its key is a digest
 of everything that decides its content, weights included; a cell with another key is not this one.
 It does not know how a cell is computed.
 
-Letters: W walks, F frames, N patches, E features.
+Letters: W walks, F frames, N patches, E features, S segments.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from worldloom.arrays import ByteArray, FloatArray
+from worldloom.arrays import FloatArray, SingleArray
 from worldloom.config import Config, JsonValue, digest_of, load_config
+from worldloom.data.clips import decode_frame, encode_frame
 from worldloom.evaluate.latency import LatencySummary
+from worldloom.evaluate.video_quality import Frames
 
+FIRST_FRAMES_SUFFIX = ".first.npz"
+MOST_FILM_FRAMES = 240
 _CHUNK_BYTES = 1 << 20
 
 
@@ -60,13 +66,17 @@ class CellArrays:
 
     features: list[FloatArray]  # W of [N, E], of what was made
     real_features: list[FloatArray]  # the same of what was recorded
-    first_frames: ByteArray  # [W, F, H, W, 3], the first segment's
-    films: list[ByteArray]  # a few of [F, H, W, 3]
+    film: Frames  # [F, H, W, 3], the first walk's last frames, at most `MOST_FILM_FRAMES`
 
 
 def cell_name(arm: str, seed_index: int, world: str, path: str) -> str:
     """Return the stem of a cell's files."""
     return f"{world}-{path}-{arm}-{seed_index}"
+
+
+def stem_of(cell: Cell) -> str:
+    """Return the stem of a cell's files."""
+    return cell_name(cell.arm, cell.seed_index, cell.world, cell.path)
 
 
 def cell_key(*parts: JsonValue) -> str:
@@ -85,15 +95,24 @@ def folder_digest(folder: Path) -> str:
     return f"sha256:{found.hexdigest()}"
 
 
+def film_part(frames: Frames) -> Frames:
+    """Return the part of a walk's film [F, H, W, 3] that is kept: all of it, or its end."""
+    return frames[-MOST_FILM_FRAMES:]
+
+
 def write_cell(folder: Path, cell: Cell, arrays: CellArrays) -> None:
-    """Write a finished cell."""
+    """Write a finished cell; its film as JPEG."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = cell_name(cell.arm, cell.seed_index, cell.world, cell.path)
-    named: dict[str, ByteArray | FloatArray] = {"first_frames": arrays.first_frames}
-    named |= {f"made_{index:04d}": value for index, value in enumerate(arrays.features)}
-    named |= {f"real_{index:04d}": value for index, value in enumerate(arrays.real_features)}
-    named |= {f"film_{index}": film for index, film in enumerate(arrays.films)}
-    np.savez_compressed(folder / f"{stem}.npz", **named)
+    stem = stem_of(cell)
+    named = {f"made_{index:04d}": _single(value) for index, value in enumerate(arrays.features)}
+    named |= {
+        f"real_{index:04d}": _single(value) for index, value in enumerate(arrays.real_features)
+    }
+    pictures = [
+        np.frombuffer(encode_frame(frame, "jpeg"), np.uint8) for frame in film_part(arrays.film)
+    ]
+    film = {"film": np.concatenate(pictures), "film_bytes": np.array([len(p) for p in pictures])}
+    np.savez_compressed(folder / f"{stem}.npz", **named, **film)
     partial = folder / f"{stem}.partial"
     partial.write_text(cell.model_dump_json(indent=1) + "\n")
     partial.replace(folder / f"{stem}.json")
@@ -111,9 +130,29 @@ def read_arrays(folder: Path, stem: str) -> CellArrays:
     """Return what lies beside a finished cell."""
     with np.load(folder / f"{stem}.npz", allow_pickle=False) as file:
         names = sorted(file.files)
+        pictures = np.split(file["film"], np.cumsum(file["film_bytes"])[:-1])
         return CellArrays(
-            features=[file[name] for name in names if name.startswith("made_")],
-            real_features=[file[name] for name in names if name.startswith("real_")],
-            first_frames=file["first_frames"],
-            films=[file[name] for name in names if name.startswith("film_")],
+            features=[_double(file[name]) for name in names if name.startswith("made_")],
+            real_features=[_double(file[name]) for name in names if name.startswith("real_")],
+            film=np.stack([decode_frame(picture.tobytes(), stem) for picture in pictures]),
         )
+
+
+def write_first_frames(folder: Path, stem: str, frames: Sequence[Frames]) -> None:
+    """Write the first segment of every walk of the control, W of [F, H, W, 3]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / f"{stem}{FIRST_FRAMES_SUFFIX}", frames=np.stack(frames))
+
+
+def read_first_frames(folder: Path, stem: str) -> list[Frames]:
+    """Return the first segment of every walk of the control."""
+    with np.load(folder / f"{stem}{FIRST_FRAMES_SUFFIX}", allow_pickle=False) as file:
+        return list(file["frames"])
+
+
+def _single(values: FloatArray) -> SingleArray:
+    return values.astype(np.float32)
+
+
+def _double(values: SingleArray) -> FloatArray:
+    return values.astype(np.float64)

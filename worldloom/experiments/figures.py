@@ -52,7 +52,7 @@ from worldloom.evaluate.view_masks import (
 Values = dict[str, float | None]
 
 # Part of every cell's key: raise it when a figure's meaning changes, so that cells are made anew.
-MEASURES_VERSION = 2
+MEASURES_VERSION = 3
 
 _DRIFT_SEGMENTS = (2, 12)
 # A revisit within ten seconds at 16 frames a second, and those of the last lap.
@@ -69,9 +69,18 @@ class MeasureConfig(Config):
     view: ViewMaskConfig = Field(ViewMaskConfig(), description="what is seen, new or old")
     perceptual: PerceptualConfig = Field(PerceptualConfig(), description="the random net")
     frechet: FrechetConfig = Field(FrechetConfig(), description="features of novel patches")
+    most_novel_patches: int = Field(256, ge=1, description="novel patches of a film at most")
     pose: PoseSearchConfig = Field(PoseSearchConfig(), description="render and compare")
+    most_judged_frames: int = Field(
+        400,
+        ge=12,
+        description="frames of a film, evenly spread, that textures and the random net see",
+    )
     pose_stride_frames: int = Field(
         24, ge=0, description="frames between the pairs of frames that are located; 0 for none"
+    )
+    most_located_pairs: int = Field(
+        12, ge=1, description="pairs of a film, evenly spread, that are located"
     )
     pose_gap_frames: int = Field(4, ge=1, description="frames between the two of a pair")
 
@@ -116,6 +125,13 @@ def truth_of(case: Clip, instruments: Instruments) -> Truth:
     )
 
 
+def evenly(indices: IntArray, most: int) -> IntArray:
+    """Return all indices, or so many of them, evenly spread."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
+
+
 def novel_mask(truth: Truth, config: MeasureConfig) -> BoolArray:
     """Return the pixels that nobody had seen, bool [F, H, W].
 
@@ -132,8 +148,9 @@ def novel_mask(truth: Truth, config: MeasureConfig) -> BoolArray:
 
 
 def novel_features(frames: Frames, truth: Truth, config: MeasureConfig) -> FloatArray:
-    """Return the features [N, E] of a film's novel patches."""
+    """Return the features [N, E] of a film's novel patches, or of some of them, evenly spread."""
     patches = masked_patches(frames, novel_mask(truth, config), config.frechet.patch_pixels)
+    patches = patches[evenly(np.arange(len(patches)), config.most_novel_patches)]
     if not len(patches):
         return np.zeros((0, config.frechet.num_features))
     return PatchFeatures(config.frechet)(patches)
@@ -150,7 +167,8 @@ def measure(frames: Frames, truth: Truth, instruments: Instruments) -> tuple[Val
     recorded, config = truth.case.frames, instruments.config
     psnr, similarity = psnr_db(frames, recorded), ssim(frames, recorded)
     segments = segment_means(psnr[1:], instruments.segment_frames)
-    made, real = frames[1:], recorded[1:]
+    judged = evenly(1 + np.arange(len(frames) - 1), config.most_judged_frames)
+    made, real = frames[judged], recorded[judged]
     values: Values = {
         "psnr_db": float(psnr[1:].mean()),
         "ssim": float(similarity[1:].mean()),
@@ -258,14 +276,15 @@ def _obeyed(frames: Frames, truth: Truth, instruments: Instruments) -> Values:
 
 def _locate(case: Clip, frames: Frames, instruments: Instruments) -> PoseErrors | None:
     config = instruments.config
-    if case.source != "procedural" or not config.pose_stride_frames:
+    stride = config.pose_stride_frames
+    if case.source != "procedural" or not stride:
         return None
     world = world_from_seed(int(case.world))
     height, width = frames.shape[1:3]
     search = PoseSearch(world, case.intrinsics, (height, width), config.pose)
-    firsts = range(
-        config.pose_stride_frames, len(frames) - config.pose_gap_frames, config.pose_stride_frames
-    )
+    firsts = evenly(
+        np.arange(stride, len(frames) - config.pose_gap_frames, stride), config.most_located_pairs
+    ).tolist()
     indices = [at for first in firsts for at in (first, first + config.pose_gap_frames)]
     if not indices:
         return None

@@ -1,8 +1,9 @@
 """Builds the model that an arm walks with, from folders of weights.
 
-A folder of weights is a starter folder: `base`, `student` and `vae`; an arm's own weights are one
-transformer's folder beside the `vae` of the first. It knows what an arm changes; it does not know
-walks or measures. Cut decoders are taught here, since that is a part of building them.
+A folder of weights is a starter folder: `base`, `student` and `vae`, and narrow decoders
+(`decoder-50`, `decoder-75`) where they were taught; an arm's own weights are one transformer's
+folder beside the `vae` of the first. It knows what an arm changes; it does not know walks or
+measures. A narrow decoder that is not there is cut and taught here.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from torch import nn
 
 from worldloom.camera import Intrinsics, Kinematics
 from worldloom.distill.decoder import DecoderObjective
-from worldloom.distill.decoder_config import DecoderObjectiveConfig
-from worldloom.errors import ConfigError
+from worldloom.distill.decoder_config import DecoderObjectiveConfig, decoder_part
+from worldloom.errors import ArtifactError, ConfigError
 from worldloom.evaluate.video_quality import Frames
 from worldloom.experiments.arms import Arm, Quantization
 from worldloom.memory.config import BankConfig
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.model.vae.video_vae import VAEDecoder, VideoVAE, load_vae
+from worldloom.model.vae.video_vae import VAEDecoder, VideoVAE, load_decoder, load_vae
 from worldloom.quantize.config import QuantizeLinearsConfig
 from worldloom.quantize.convert import quantize_linears
+from worldloom.quantize.prune import pruned_widths
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.world_model import WorldModel
@@ -58,7 +60,17 @@ class WeightFolders:
 
     def vae_of(self, seed_index: int) -> Path:
         """Return the VAE's folder; one that is shared serves every training seed."""
-        return self.starters[min(seed_index, len(self.starters) - 1)] / "vae"
+        return self._starter(seed_index) / "vae"
+
+    def decoder_of(self, arm: Arm, seed_index: int) -> Path | None:
+        """Return the folder of an arm's narrow decoder; None where none was taught."""
+        if not arm.decoder_removed:
+            return None
+        folder = self._starter(seed_index) / decoder_part(arm.decoder_removed)
+        return folder if folder.is_dir() else None
+
+    def _starter(self, seed_index: int) -> Path:
+        return self.starters[min(seed_index, len(self.starters) - 1)]
 
 
 @dataclass(frozen=True)
@@ -108,8 +120,10 @@ def build_arm(
     vae = load_vae(folders.vae_of(seed_index))
     full_bytes = _num_bytes(transformer)
     quantize(transformer, arm.quantization)
-    decoder = vae.decoder
-    if arm.decoder_removed:
+    decoder, taught = vae.decoder, folders.decoder_of(arm, seed_index)
+    if taught is not None:
+        decoder = _taught_decoder(arm, vae, taught)
+    elif arm.decoder_removed:
         decoder = _cut_decoder(arm, vae, lessons(), device)
     vae.to(device)
     shape = config.transformer
@@ -160,6 +174,20 @@ def _sampler(
         return own
     student = load_model_config(folders.starters[seed_index] / "student").sampler
     return SamplerConfig(sigmas=student.sigmas, solver="euler")
+
+
+def _taught_decoder(arm: Arm, vae: VideoVAE, folder: Path) -> VAEDecoder:
+    """Return the narrow decoder of a folder; it must lack what the arm says."""
+    decoder = load_decoder(folder)
+    wide = vae.decoder.config
+    expected = pruned_widths(wide.decoder_widths, arm.decoder_removed)
+    if decoder.config != wide.model_copy(update={"decoder_widths": expected}):
+        message = (
+            f"{folder}: a decoder of widths {decoder.config.decoder_widths}, expected the VAE's "
+            f"without {arm.decoder_removed:.0%}, {expected}"
+        )
+        raise ArtifactError(message)
+    return decoder
 
 
 def _cut_decoder(

@@ -1,55 +1,48 @@
-"""Makes a book of finished cells and writes it, with its page, plot and films, into a folder.
+"""Makes a book of a run's cells and writes it, with its page, plot and films, into a folder.
 
-Only cells of this very setting are taken: `run_experiment` returns them from disk. It does not know
-the command line.
+Weights are not needed: what the cells are the answer to lies beside them. It does not know the
+command line.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from worldloom.bench.record import this_machine
 from worldloom.evaluate.interval import BootstrapConfig
 from worldloom.evaluate.protocol import record_case
 from worldloom.experiments.book import Book, make_book, write_book
-from worldloom.experiments.cells import Cell, cell_name, read_arrays
+from worldloom.experiments.cells import film_part, read_arrays, stem_of
 from worldloom.experiments.page import write_film, write_page
-from worldloom.experiments.run import run_experiment
-from worldloom.experiments.setting import Setting
-from worldloom.experiments.walk_cells import WalkCells
+from worldloom.experiments.run_record import read_cells, read_run
 
 
-def publish(setting: Setting, folder: Path, command: str) -> tuple[Book, list[Path]]:
-    """Return the book of a setting's cells and the paths of what was written.
+def publish(cells_folder: Path, folder: Path) -> tuple[Book, list[Path]]:
+    """Return the book of a run's cells and the paths of what was written into `folder`.
 
     Raises:
-        ConfigError: as `run_experiment` does.
+        ArtifactError: when there is no run, or a cell of it is missing.
     """
-    cells = run_experiment(setting)
-    arrays = {cell.key: read_arrays(setting.folder, _stem(cell)) for cell in cells}
+    record = read_run(cells_folder)
+    cells = read_cells(cells_folder, record)
+    arrays = {cell.key: read_arrays(cells_folder, stem_of(cell)) for cell in cells}
     book = make_book(
-        setting.experiment,
+        record.experiment,
         cells,
         arrays,
-        command=command,
-        machine=this_machine(setting.device),
-        left_out=setting.left_out(),
+        command=record.command,
+        machine=record.machine,
+        left_out=record.left_out,
         bootstrap=BootstrapConfig(),
-        frechet=setting.config.measure.frechet,
+        frechet=record.frechet,
     )
     paths = [write_book(folder, book), *write_page(folder, book)]
-    for world in setting.config.worlds:
-        for plan in setting.plans():
-            recording = record_case(WalkCells(setting, world, plan).cases, 0)
-            films = [("recording", recording.frames)]
-            films += [
-                (cell.arm, arrays[cell.key].films[0])
-                for cell in cells
-                if (cell.world, cell.path, cell.seed_index) == (world, plan.path, 0)
-            ]
-            paths.append(write_film(folder, (world, plan.path), films))
+    for cases in record.cases:
+        place = (cases.world, cases.path)
+        films = [("recording", film_part(record_case(cases, 0).frames))]
+        films += [
+            (cell.arm, arrays[cell.key].film)
+            for cell in cells
+            if (cell.world, cell.path, cell.seed_index) == (*place, 0)
+        ]
+        paths.append(write_film(folder, place, films))
     return book, paths
-
-
-def _stem(cell: Cell) -> str:
-    return cell_name(cell.arm, cell.seed_index, cell.world, cell.path)

@@ -1,13 +1,16 @@
 """Runs an experiment cell by cell: whatever is finished stays, and a run that was ended goes on.
 
 Arms take turns on the same walks with the same noise. An arm for which no weights were given is
-left out and said to be. It does not know tables or pictures.
+left out and said to be. What the cells are the answer to is written beside them whenever one is
+finished. It does not know tables or pictures.
 """
 
 from __future__ import annotations
 
+from worldloom.bench.record import this_machine
 from worldloom.errors import ConfigError
-from worldloom.experiments.cells import Cell
+from worldloom.experiments.cells import Cell, stem_of
+from worldloom.experiments.run_record import RunRecord, write_run
 from worldloom.experiments.setting import Setting
 from worldloom.experiments.walk_cells import WalkCells
 
@@ -26,12 +29,26 @@ def run_experiment(setting: Setting) -> list[Cell]:
             " expected --checkpoint ARM=FOLDER"
         )
         raise ConfigError(message)
+    record = RunRecord(
+        experiment=setting.experiment,
+        command=setting.command,
+        machine=this_machine(setting.device),
+        cases=(),
+        left_out=tuple(left_out),
+        frechet=setting.config.measure.frechet,
+        cells={},
+    )
+    found: list[Cell] = []
     try:
-        return [
-            cell
-            for world in setting.config.worlds
-            for plan in setting.plans()
-            for cell in WalkCells(setting, world, plan).cells()
-        ]
+        for world in setting.config.worlds:
+            for plan in setting.plans():
+                places = WalkCells(setting, world, plan)
+                record = record.model_copy(update={"cases": (*record.cases, places.cases)})
+                for cell in places.cells():
+                    found.append(cell)
+                    cells = record.cells | {stem_of(cell): cell.key}
+                    record = record.model_copy(update={"cells": cells})
+                    write_run(setting.folder, record)
     finally:
         setting.close()
+    return found

@@ -72,6 +72,7 @@ class Setting:
     folders: WeightFolders
     folder: Path
     device: torch.device
+    command: str
     tell: Tell = field(default=lambda _text: None)
     _pool: ProcessPoolExecutor | None = field(default=None, init=False, repr=False)
 

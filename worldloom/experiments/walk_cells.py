@@ -6,12 +6,11 @@ cells are summarised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from worldloom.config import resolved
@@ -29,9 +28,10 @@ from worldloom.experiments.cells import (
     cell_key,
     cell_name,
     folder_digest,
-    read_arrays,
     read_cell,
+    read_first_frames,
     write_cell,
+    write_first_frames,
 )
 from worldloom.experiments.figures import (
     MEASURES_VERSION,
@@ -49,7 +49,6 @@ from worldloom.rollout.world_model import WorldModel
 from worldloom.train.model_checkpoint import load_model_config
 from worldloom.train.vae_windows import to_video
 
-_KEPT_FILMS = 2
 _WARM_UP_SEGMENTS = 2
 
 
@@ -84,9 +83,8 @@ class WalkCells:
         self._recorded: list[Clip] | None = None
         self._truths: list[Truth] | None = None
 
-    def cells(self) -> list[Cell]:
-        """Return the cells, from disk where they are finished."""
-        found = []
+    def cells(self) -> Iterator[Cell]:
+        """Yield the cells one by one, from disk where they are finished."""
         for arm, index in self._todo:
             stem = cell_name(arm.name, index, self.cases.world, self.cases.path)
             key = self._key(arm, index)
@@ -95,8 +93,7 @@ class WalkCells:
                 self._setting.tell(f"{stem}: {self.cases.num_cases} walks")
                 cell, arrays = self._compute(arm, index, key)
                 write_cell(self._setting.folder, cell, arrays)
-            found.append(cell)
-        return found
+            yield cell
 
     def _key(self, arm: Arm, seed_index: int) -> str:
         folders, config = self._setting.folders, self._setting.config
@@ -112,6 +109,7 @@ class WalkCells:
             },
         )
         student = folders.starters[min(seed_index, len(folders.starters) - 1)] / "student"
+        decoder = folders.decoder_of(arm, seed_index)
         return cell_key(
             MEASURES_VERSION,
             resolved(arm),
@@ -120,6 +118,7 @@ class WalkCells:
             folder_digest(folders.transformers_of(arm)[seed_index]),
             folder_digest(folders.vae_of(seed_index)),
             folder_digest(student) if arm.is_naive else None,
+            folder_digest(decoder) if decoder is not None else None,
             self._setting.experiment.control,
         )
 
@@ -130,7 +129,7 @@ class WalkCells:
         )
         cases, instruments = self._record(), self._instruments()
         made = self._walk(built.model, arm, cases)
-        references = self._control_frames(seed_index, arm, made)
+        references = self._references(seed_index, arm, made)
         walked = list(zip(made, self._all_truths(instruments), strict=True))
         measured = self._setting.mapped(partial(measure_all, instruments=instruments), walked)
         first = slice(1, 1 + self.segment_frames)
@@ -162,10 +161,9 @@ class WalkCells:
             weight_ratio=built.weight_bytes / built.full_weight_bytes,
             device=device_name(self._setting.device),
         )
-        first_frames = np.stack([film[: 1 + self.segment_frames] for film in made])
         features = [found.features for found in measured]
         real = [found.real_features for found in measured]
-        return cell, CellArrays(features, real, first_frames, made[:_KEPT_FILMS])
+        return cell, CellArrays(features, real, made[0])
 
     def _walk(self, model: WorldModel, arm: Arm, cases: Sequence[Clip]) -> list[Frames]:
         size, made = self._setting.config.batch_size, []
@@ -193,19 +191,18 @@ class WalkCells:
         warm_up = min(_WARM_UP_SEGMENTS, len(walked.segment_seconds) - 1)
         return summarise_seconds(walked.segment_seconds, num_warmup=warm_up)
 
-    def _control_frames(
-        self, seed_index: int, arm: Arm, made: Sequence[Frames]
-    ) -> Sequence[Frames]:
-        """Return the control's first frames of the same walks; the control's own are its."""
-        control = self._setting.experiment.control
-        if arm.name == control or not self._setting.folders.transformers_of(
-            self._setting.experiment.arm(control)
-        ):
-            return made
+    def _references(self, seed_index: int, arm: Arm, made: Sequence[Frames]) -> Sequence[Frames]:
+        """Return the control's first frames of the same walks; the control keeps its own."""
+        folder, control = self._setting.folder, self._setting.experiment.control
         seeds = len(self._setting.folders.transformers_of(self._setting.experiment.arm(control)))
+        if not seeds:
+            return made
         index = min(seed_index, seeds - 1)
         stem = cell_name(control, index, self.cases.world, self.cases.path)
-        return list(read_arrays(self._setting.folder, stem).first_frames)
+        if arm.name == control:
+            write_first_frames(folder, stem, [film[: 1 + self.segment_frames] for film in made])
+            return made
+        return read_first_frames(folder, stem)
 
     def _record(self) -> list[Clip]:
         if self._recorded is None:

@@ -40,7 +40,7 @@ def arrays(seed, offset=0.0, count=8):
     generator = np.random.default_rng(seed)
     made = [generator.normal(offset, 1, (count, 4)) for _ in range(8)]
     real = [np.random.default_rng(100 + i).normal(0, 1, (count, 4)) for i in range(8)]
-    return CellArrays(made, real, np.zeros((8, 1, 4, 4, 3), np.uint8), [])
+    return CellArrays(made, real, np.zeros((1, 4, 4, 3), np.uint8))
 
 
 def book(offset=2.0, count=8):

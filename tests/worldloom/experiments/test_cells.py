@@ -7,6 +7,8 @@ import pytest
 
 from worldloom.errors import ConfigError
 from worldloom.experiments.cells import (
+    FIRST_FRAMES_SUFFIX,
+    MOST_FILM_FRAMES,
     Cell,
     CellArrays,
     WalkRecord,
@@ -15,7 +17,9 @@ from worldloom.experiments.cells import (
     folder_digest,
     read_arrays,
     read_cell,
+    read_first_frames,
     write_cell,
+    write_first_frames,
 )
 
 CELL = Cell(
@@ -38,17 +42,37 @@ CELL = Cell(
 STEM = cell_name("ours", 0, "procedural", "loop")
 
 
-def test_a_cell_and_its_arrays_come_back_as_they_were(tmp_path):
-    frames = np.arange(48, dtype=np.uint8).reshape(1, 1, 4, 4, 3)
-    arrays = CellArrays([np.eye(3)], [np.ones((2, 3))], frames, [frames[0]])
-    write_cell(tmp_path, CELL, arrays)
+def film(num_frames):
+    """Smooth colours, which JPEG keeps."""
+    ramp = np.linspace(40, 200, 16, dtype=np.uint8)
+    return np.broadcast_to(ramp[None, :, None, None], (num_frames, 16, 16, 3)).copy()
+
+
+def test_a_cell_and_its_arrays_come_back(tmp_path):
+    write_cell(tmp_path, CELL, CellArrays([np.eye(3)], [np.ones((2, 3))], film(3)))
     assert read_cell(tmp_path, STEM) == CELL
     back = read_arrays(tmp_path, STEM)
     assert np.array_equal(back.features[0], np.eye(3))
     assert np.array_equal(back.real_features[0], np.ones((2, 3)))
-    assert np.array_equal(back.first_frames, frames)
-    assert np.array_equal(back.films[0], frames[0])
+    assert np.abs(back.film.astype(int) - film(3)).max() <= 4
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_of_a_long_film_the_end_is_kept(tmp_path):
+    long = film(MOST_FILM_FRAMES + 5)
+    long[5:] //= 2
+    write_cell(tmp_path, CELL, CellArrays([np.eye(3)], [np.eye(3)], long))
+    back = read_arrays(tmp_path, STEM).film
+    assert len(back) == MOST_FILM_FRAMES
+    assert back[0].max() < 110
+
+
+def test_first_frames_lie_in_a_file_of_their_own(tmp_path):
+    write_first_frames(tmp_path, STEM, [film(2), film(2) // 2])
+    assert [path.name for path in tmp_path.iterdir()] == [f"{STEM}{FIRST_FRAMES_SUFFIX}"]
+    first, second = read_first_frames(tmp_path, STEM)
+    assert np.array_equal(first, film(2))
+    assert np.array_equal(second, film(2) // 2)
 
 
 def test_what_is_not_there_is_none_and_what_is_no_cell_is_refused(tmp_path):

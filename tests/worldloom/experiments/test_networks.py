@@ -12,7 +12,9 @@ from worldloom.errors import ArtifactError, ConfigError
 from worldloom.experiments.arms import Arm
 from worldloom.experiments.networks import WeightFolders, build_arm, frame_size_of
 from worldloom.memory.retrieval import RetrievalConfig
+from worldloom.model.vae.video_vae import load_vae, save_decoder
 from worldloom.quantize.linear import Int8Linear
+from worldloom.quantize.prune import prune_decoder
 from worldloom.rollout.config import SamplerConfig
 from worldloom.train.model_checkpoint import save_model
 
@@ -66,6 +68,22 @@ def test_a_cut_decoder_is_narrower_and_taught(folders):
     )
     first, second = (next(b.model.decoder.parameters()) for b in (untaught, taught))
     assert not torch.equal(first, second)
+
+
+def test_a_decoder_that_was_taught_is_taken_and_one_of_another_width_refused(tmp_path):
+    starter = write_starter(tmp_path / "starter")
+    folders = WeightFolders([starter], {})
+    vae = load_vae(starter / "vae")
+    narrow = prune_decoder(vae.decoder, 0.5).decoder
+    with torch.no_grad():
+        next(narrow.parameters()).fill_(0.25)
+    (starter / "decoder-50").mkdir()
+    save_decoder(starter / "decoder-50", narrow)
+    built = build(folders, decoder_removed=0.5, decoder_steps=2)
+    assert torch.all(next(built.model.decoder.parameters()) == 0.25)
+    (starter / "decoder-50").rename(starter / "decoder-25")
+    with pytest.raises(ArtifactError, match="expected the VAE's without 25%"):
+        build(folders, decoder_removed=0.25)
 
 
 def test_arms_without_weights_have_no_folders(folders):

@@ -11,6 +11,7 @@ from worldloom.experiments.arms import Arm, Experiment, WalkPlan
 from worldloom.experiments.cells import read_arrays
 from worldloom.experiments.figures import FIGURES, MeasureConfig
 from worldloom.experiments.networks import WeightFolders
+from worldloom.experiments.packing import pack_cells, unpack_cells
 from worldloom.experiments.publish import publish
 from worldloom.experiments.run import run_experiment
 from worldloom.experiments.setting import RunConfig, Setting
@@ -32,13 +33,17 @@ CONFIG = RunConfig(
 )
 
 
+CPU = torch.device("cpu")
+
+
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiment")
     starter = write_starter(folder / "starter")
     return Setting(
-        EXPERIMENT, CONFIG, WeightFolders([starter], {}), folder / "cells", torch.device("cpu")
-    )
+        EXPERIMENT, CONFIG, WeightFolders([starter], {}), folder / "memory", torch.device("cpu"),
+        "worldloom experiment run memory",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,7 @@ def test_a_finished_cell_is_not_computed_again(setting, cells):
     told = []
     again = Setting(
         setting.experiment, setting.config, setting.folders, setting.folder, setting.device,
-        told.append,
+        setting.command, told.append,
     )  # fmt: skip
     next(iter(setting.folder.glob("*-ours-0.json"))).unlink()
     assert run_experiment(again) == cells_without_times(again, cells)
@@ -93,20 +98,21 @@ def cells_without_times(setting, cells):
 def test_another_seed_is_another_cell(setting, cells):
     config = CONFIG.model_copy(update={"seed": 1})
     other = Setting(EXPERIMENT, config, setting.folders, setting.folder.parent / "other",
-                    setting.device)  # fmt: skip
+                    setting.device, "")  # fmt: skip
     found = run_experiment(other)
     assert {cell.key for cell in found}.isdisjoint({cell.key for cell in cells})
     assert found[0].walks[0].world != cells[0].walks[0].world
 
 
 def test_a_book_a_page_a_plot_and_a_film_are_written(setting, cells, tmp_path):
-    book, paths = publish(setting, tmp_path, "worldloom experiment run memory")
+    book, paths = publish(setting.folder, tmp_path)
     assert all(path.stat().st_size for path in paths)
     assert {path.name for path in paths} == {
         "ablation.json", "ablation.md", "ablation.png", "ablation-procedural-palindrome.mp4",
     }  # fmt: skip
     assert book.left_out == ("other",)
     page = (tmp_path / "ablation.md").read_text()
+    assert "`worldloom experiment run memory`" in page
     assert "Not run, for want of weights: other." in page
     assert "| revisit_psnr_db | dB | " in page
     [row] = [r for r in book.rows if r.figure == "revisit_psnr_db" and r.arm == "ours"]
@@ -118,6 +124,18 @@ def test_a_book_a_page_a_plot_and_a_film_are_written(setting, cells, tmp_path):
     assert row.difference.low <= expected <= row.difference.high
 
 
+def test_packed_cells_give_the_same_book_elsewhere(setting, cells, tmp_path):
+    del cells
+    volumes = pack_cells(setting.folder, tmp_path / "packed")
+    assert [volume.name for volume in volumes] == ["memory-0.tar"]
+    unpack_cells(volumes, tmp_path / "home")
+    there, here = (
+        publish(folder, tmp_path / name)[0]
+        for folder, name in ((tmp_path / "home" / "memory", "a"), (setting.folder, "b"))
+    )
+    assert there == here
+
+
 def test_features_of_novel_patches_are_kept_walk_by_walk(setting, cells):
     arrays = read_arrays(setting.folder, "procedural-palindrome-none-0")
     assert len(arrays.features) == len(arrays.real_features) == 2
@@ -126,13 +144,13 @@ def test_features_of_novel_patches_are_kept_walk_by_walk(setting, cells):
 
 
 def test_an_experiment_without_any_weights_is_refused(setting):
-    empty = Setting(EXPERIMENT, CONFIG, WeightFolders([], {}), setting.folder, torch.device("cpu"))
+    empty = Setting(EXPERIMENT, CONFIG, WeightFolders([], {}), setting.folder, CPU, "")
     with pytest.raises(ConfigError, match="no weights for any of ours, none, other"):
         run_experiment(empty)
 
 
 def test_a_way_that_is_not_planned_is_refused(setting):
     config = CONFIG.model_copy(update={"paths": ("loop",)})
-    wrong = Setting(EXPERIMENT, config, setting.folders, setting.folder, setting.device)
+    wrong = Setting(EXPERIMENT, config, setting.folders, setting.folder, CPU, "")
     with pytest.raises(ConfigError, match="memory has palindrome"):
         run_experiment(wrong)

@@ -1,0 +1,75 @@
+"""What a folder of cells is the answer to: written beside them, so that a page needs nothing else.
+
+    <folder>/run.json   `RunRecord`
+
+Cells may have been walked on another machine, with weights that are not here. It does not know how
+cells are computed, nor what a page looks like.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from worldloom.bench.record import Machine
+from worldloom.config import Config, load_config
+from worldloom.errors import ArtifactError
+from worldloom.evaluate.frechet import FrechetConfig
+from worldloom.evaluate.protocol import CasesConfig
+from worldloom.experiments.arms import Experiment
+from worldloom.experiments.cells import Cell, read_cell
+
+RUN_FILE = "run.json"
+
+
+class RunRecord(Config):
+    """What was run, where, and which cells came of it so far."""
+
+    experiment: Experiment = Field(description="the question and its arms")
+    command: str = Field(description="what runs it again")
+    machine: Machine = Field(description="where it ran")
+    cases: tuple[CasesConfig, ...] = Field(description="walks of each finished place, in order")
+    left_out: tuple[str, ...] = Field(description="arms for which no weights were given")
+    frechet: FrechetConfig = Field(description="the net of novel patches")
+    cells: dict[str, str] = Field(
+        description="key of every finished cell, by the stem of its files"
+    )
+
+
+def write_run(folder: Path, record: RunRecord) -> None:
+    """Write what the folder's cells are the answer to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{RUN_FILE}.partial"
+    partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / RUN_FILE)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Return what a folder's cells are the answer to.
+
+    Raises:
+        ArtifactError: when the folder holds no run.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        message = f"{path}: missing, expected a folder of cells that an experiment's run wrote"
+        raise ArtifactError(message)
+    return load_config(RunRecord, path.read_text(encoding="utf-8"), where=path.name)
+
+
+def read_cells(folder: Path, record: RunRecord) -> list[Cell]:
+    """Return a run's cells.
+
+    Raises:
+        ArtifactError: naming a cell that is missing or is of another run.
+    """
+    cells = []
+    for stem, key in record.cells.items():
+        cell = read_cell(folder, stem)
+        if cell is None or cell.key != key:
+            found = "missing" if cell is None else f"of another run ({cell.key})"
+            message = f"{folder / stem}.json: {found}, expected the cell {key}"
+            raise ArtifactError(message)
+        cells.append(cell)
+    return cells

@@ -127,6 +127,10 @@ class DecoderObjective(Generic[DecoderT]):
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return total, {f"decoder_{name}": float(part.detach()) for name, part in parts.items()}
 
+    def add(self, frames: Frames) -> None:
+        """Learn from one more clip, from the next batch on."""
+        self._train += long_enough([frames], self.config.window_frames)
+
     @torch.no_grad()
     def evaluate(self) -> Mapping[str, float]:
         """Return PSNR in decibels against the video, for both decoders, and between them."""

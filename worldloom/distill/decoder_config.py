@@ -7,6 +7,11 @@ from pydantic import Field
 from worldloom.config import Config
 
 
+def decoder_part(removed: float) -> str:
+    """Return the name of a folder of weights without this share of the channels: `decoder-50`."""
+    return f"decoder-{round(100 * removed)}"
+
+
 class DecoderObjectiveConfig(Config):
     """Batches and loss weights of a pruned VAE decoder."""
 

@@ -5,6 +5,7 @@
     memory         B: memory beside it, and residuals on both (self-correction)
     cold_start     C1: distribution matching on one segment behind a recorded past
     multi_segment  C2: the same behind 1 to 6 segments of the student's own
+    decoder        a narrow decoder, cut out of the VAE's and taught to answer what that answers
 
 Stages are Matrix-Game 3.0's; rates are for small networks, since its own are for five billion
 parameters. It imports no torch, so that pipelines can be configured with it.
@@ -19,11 +20,12 @@ from pydantic import Field
 
 from worldloom.config import Config
 from worldloom.distill.config import DistillationConfig
+from worldloom.distill.decoder_config import DecoderObjectiveConfig
 from worldloom.train.config import LearnerConfig
 from worldloom.train.flow_config import FlowObjectiveConfig, SelfCorrectionConfig
 from worldloom.train.vae_config import VAEObjectiveConfig
 
-Stage = Literal["vae", "actions", "memory", "cold_start", "multi_segment"]
+Stage = Literal["vae", "actions", "memory", "cold_start", "multi_segment", "decoder"]
 FlowStage = Literal["actions", "memory"]
 DistillationStage = Literal["cold_start", "multi_segment"]
 
@@ -42,6 +44,13 @@ class VAERecipe(Config):
     learner: LearnerConfig = Field(description="how parameters are updated")
 
 
+class DecoderRecipe(Config):
+    """The stage of a narrow decoder."""
+
+    objective: DecoderObjectiveConfig = Field(description="share cut out, batches, loss weights")
+    learner: LearnerConfig = Field(description="how parameters are updated")
+
+
 _FLOW_LEARNER = LearnerConfig(
     learning_rate=1e-3, warmup_steps=50, weight_decay=0.01, ema_decay=0.998, precision="bf16"
 )
@@ -49,6 +58,11 @@ _FLOW_LEARNER = LearnerConfig(
 VAE_RECIPE = VAERecipe(
     objective=VAEObjectiveConfig(batch_size=16),
     learner=LearnerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.998, precision="bf16"),
+)
+
+DECODER_RECIPE = DecoderRecipe(
+    objective=DecoderObjectiveConfig(batch_size=16),
+    learner=LearnerConfig(learning_rate=1e-3, warmup_steps=50, ema_decay=0.998, precision="bf16"),
 )
 
 FLOW_RECIPES: Mapping[FlowStage, FlowRecipe] = {

@@ -1,8 +1,9 @@
 """Runs one leg of training: clips from beside it, weights from the leg before, for the next.
 
-    WEIGHTS/vae, base, student, critic    what is there is gone on from; what is not begins anew
-    OUT/vae | base | student + critic     what this stage trained, moving averages in 16 bits
-    OUT/leg.json                          what was done and how it went
+    WEIGHTS/vae, base, student, critic   what is there is gone on from; what is not begins anew
+    OUT/vae | base | student + critic    what this stage trained, moving averages in 16 bits
+    OUT/decoder-50 | decoder-75          the same of the VAE's narrow decoders
+    OUT/leg.json                         what was done and how it went
 
 A leg ends with its time, so how many steps it took and which clips were there when hangs on the
 machine; `max_steps` makes two legs equal. It does not know the command line.

@@ -15,12 +15,15 @@ import torch
 
 from worldloom.config import ConfigT, JsonValue, apply_overrides, parse_config, resolved
 from worldloom.data.latents import LatentClips
+from worldloom.distill.decoder import DecoderObjective
+from worldloom.distill.decoder_config import decoder_part
 from worldloom.distill.dmd import Distillation
 from worldloom.errors import ArtifactError
 from worldloom.legs.clip_file import StoredClip, held_out_clips
 from worldloom.legs.leg import Leg, LegResult, Stage
 from worldloom.legs.pool import ClipPool
 from worldloom.legs.recipes import (
+    DECODER_RECIPE,
     DISTILLATION_RECIPES,
     FLOW_RECIPES,
     VAE_RECIPE,
@@ -30,7 +33,12 @@ from worldloom.legs.recipes import (
 from worldloom.memory.config import RetrievalConfig
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae.vae_init import init_from_patches, video_patches
-from worldloom.model.vae.video_vae import VideoVAE, load_vae, save_vae
+from worldloom.model.vae.video_vae import (
+    VideoVAE,
+    load_vae,
+    save_decoder,
+    save_vae,
+)
 from worldloom.rollout.config import SamplerConfig
 from worldloom.train.config import LearnerConfig, TrainerConfig
 from worldloom.train.flow_objective import FlowObjective
@@ -151,12 +159,33 @@ def distil(leg: Leg, scratch: Path) -> LegResult:
     return LegResult(steps, run.history, [{"step": float(steps), "rollout_error": error}])
 
 
+def train_decoder(leg: Leg, scratch: Path) -> LegResult:
+    """Cut a share out of the VAE's decoder and teach what is left; the VAE stays as it is."""
+    config = leg.config
+    vae = _required_vae(leg)
+    held_out = [clip.frames.numpy() for clip in leg.all_held_out()]
+    first = [clip.frames.numpy() for clip in leg.first_clips()]
+    settings = _over(DECODER_RECIPE.objective, {"batch_size": config.batch}, config.objective)
+    objective = DecoderObjective(vae, settings, train=first, held_out=held_out)
+
+    def take(clip: StoredClip) -> None:
+        objective.add(clip.frames.numpy())
+
+    result = Trainer(_trainer(leg, DECODER_RECIPE.learner)).run(
+        objective, folder=scratch, pace=leg.pace(take), report=leg.report
+    )
+    objective.student.load_state_dict(result.learner.module_state())
+    save_decoder(_part(leg.out, decoder_part(settings.removed)), objective.student.cpu().eval())
+    return LegResult(result.learner.num_steps, result.history, result.evaluations, result.speed)
+
+
 STAGES: Mapping[str, Stage] = {
     "vae": train_vae,
     "actions": train_flow,
     "memory": train_flow,
     "cold_start": distil,
     "multi_segment": distil,
+    "decoder": train_decoder,
 }
 
 
@@ -187,15 +216,19 @@ def _over(recipe: ConfigT, layer: Mapping[str, JsonValue], overrides: Sequence[s
 
 def _encoded_clips(leg: Leg) -> tuple[VideoVAE, ClipPool, LatentClips]:
     """Return the frozen VAE, the pool of the first clips, and the held-out ones."""
-    if not (leg.weights / "vae").is_dir():
-        message = f"{leg.weights / 'vae'}: missing, expected a VAE: train the stage vae first"
-        raise ArtifactError(message)
-    vae = load_vae(leg.weights / "vae").to(leg.device).requires_grad_(requires_grad=False)
+    vae = _required_vae(leg)
     judged = leg.all_held_out()
     held_out = held_out_clips(
         judged, [leg.encoded(vae, clip) for clip in judged], leg.model.intrinsics
     )
     return vae, leg.pool_of(vae, leg.first_clips()), held_out
+
+
+def _required_vae(leg: Leg) -> VideoVAE:
+    if not (leg.weights / "vae").is_dir():
+        message = f"{leg.weights / 'vae'}: missing, expected a VAE: train the stage vae first"
+        raise ArtifactError(message)
+    return load_vae(leg.weights / "vae").to(leg.device).requires_grad_(requires_grad=False)
 
 
 def _starting_vae(leg: Leg, frames: Sequence[Frames]) -> VideoVAE:

@@ -11,6 +11,7 @@ from tiny import CONFIG, VAE_CONFIG
 from worldloom.errors import ArtifactError
 from worldloom.legs.config import FeedConfig, LegConfig
 from worldloom.legs.run import run_leg
+from worldloom.model.vae.video_vae import load_decoder, load_vae
 from worldloom.train.model_checkpoint import load_model
 
 SHAPE = tuple(
@@ -56,6 +57,7 @@ def test_every_stage_goes_on_from_the_weights_of_the_stage_before(tmp_path: Path
         leg("memory"),
         leg("cold_start"),
         leg("multi_segment", minutes=1e-6, max_steps=50),
+        leg("decoder", objective=("removed=0.75", "window_frames=5", "evaluation_windows=1")),
     ):
         log = run_leg(
             config,
@@ -72,6 +74,9 @@ def test_every_stage_goes_on_from_the_weights_of_the_stage_before(tmp_path: Path
     for part in ("base", "student", "critic"):
         transformer, _ = load_model(weights / part)
         assert transformer.config.dim == CONFIG.dim
+    widths = load_vae(weights / "vae").decoder.config.decoder_widths
+    narrow = load_decoder(weights / "decoder-75").config.decoder_widths
+    assert max(narrow) <= max(widths) / 2
 
 
 def test_a_stage_whose_weights_are_missing_says_which(tmp_path: Path) -> None:

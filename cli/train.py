@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import Output, OutputOption, emit_fields, say
+from cli.output import Output, OutputOption, emit_fields, emit_rows, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,48 +22,54 @@ def _group() -> None:
 
 @app.command("starter")
 def starter(
-    out: Annotated[Path, typer.Option(help="Folder to write the weights into.")] = Path(
-        "out/starter"
-    ),
-    preset: Annotated[str, typer.Option(help="Settings: starter or smallest.")] = "starter",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="task.dotted.path=value, over everything.")
+    out: Annotated[
+        Path, typer.Option(help="Folder for the weights; legs that are there are done.")
+    ] = Path("out/starter"),
+    recipe: Annotated[
+        Path | None, typer.Option(help="JSON file of legs; by default that of the carried weights.")
     ] = None,
-    tracking: Annotated[bool, typer.Option(help="Log to MLflow.")] = True,
+    data: Annotated[
+        Path, typer.Option(help="Folder for clips, rendered beside each leg and removed after it.")
+    ] = Path("out/legs/data"),
+    on_cpu: Annotated[
+        bool, typer.Option("--on-cpu", help="Train for the recipe's minutes without a GPU too.")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make starter weights from nothing: capture, VAE, base model, student; resumable."""
-    from cli.pipeline_requests import home, store_address
-    from cli.pipeline_runs import leave_on_failure, wait_for_end
-    from pipelines import local
-    from pipelines.run_record import task_statuses
-    from pipelines.starter import export_starter
-    from worldloom.store import open_store
+    """Make starter weights by a recipe of legs; what was interrupted goes on where it was."""
+    from worldloom.legs.carried import CARRIED, RECIPE_FILE, RECORD_FILE
+    from worldloom.legs.starter import read_recipe, read_record, require_gpu, train_starter
 
-    request = local.RunRequest(
-        home=home(),
-        store=store_address(),
-        pipeline="starter",
-        preset=preset,
-        overrides=tuple(set_ or ()),
-        tracking=tracking,
+    legs = read_recipe(recipe or CARRIED / RECIPE_FILE)
+    if not on_cpu:
+        require_gpu(legs, read_record(CARRIED / RECORD_FILE))
+    record = train_starter(
+        legs,
+        out=out,
+        data=data,
+        tell=lambda text: say(text, output),
+        report=lambda step, _total, values: say(_progress(step, values), output),
     )
-    folder = local.start_run(local.prepare_run(request))
-    leave_on_failure(wait_for_end(folder, cancel_on_interrupt=True))
-    outputs = {status.task: status.outputs for status in task_statuses(folder)}
-    sizes = export_starter(open_store(store_address()), outputs, out)
-    say(f"run {folder.name}: done", output)
-    emit_fields(
-        {"folder": str(out), **sizes},
-        output,
-        next_command=f"WORLDLOOM_STARTER={out} worldloom demo",
-    )
+    rows = [
+        {
+            "leg": leg.name,
+            "device": leg.device,
+            "minutes": leg.minutes,
+            "steps": leg.num_steps,
+            **leg.after,
+        }
+        for leg in record.legs
+    ]
+    emit_rows(rows, output, next_command=f"WORLDLOOM_STARTER={out} worldloom demo")
 
 
 @app.command("leg")
 def leg(  # noqa: PLR0913 - each is an option of its own
     stage: Annotated[
-        str, typer.Argument(help="vae, actions, memory, cold_start or multi_segment, in turn.")
+        str,
+        typer.Argument(
+            help="vae, actions, memory, cold_start, multi_segment, in turn; or decoder."
+        ),
     ],
     weights: Annotated[
         Path, typer.Option(help="Folder of the parts to go on from; what is missing begins anew.")

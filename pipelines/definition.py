@@ -79,12 +79,6 @@ PIPELINES: Mapping[str, PipelineDefinition] = {
         entries=_entries(*_TO_LATENTS[1:], *_AT_ONCE, *_TO_RELEASE),
         arguments={"clips": "", "champion": ""},
     ),
-    "starter": PipelineDefinition(
-        name="starter",
-        module="pipelines.starter_weights",
-        entries=_entries(*_TO_LATENTS, *_AT_ONCE),
-        arguments={},
-    ),
     "evaluation_only": PipelineDefinition(
         name="evaluation_only",
         module="pipelines.evaluation_only",

@@ -1,7 +1,7 @@
 """Settings of whole runs by name: only what differs from each task's own defaults.
 
-`demo` fits ten minutes of two cores, `smallest` is what tests run, `starter` makes the weights that
-the project carries. A task's config class checks them when a run is prepared.
+`demo` fits ten minutes of two cores, `smallest` is what tests run. A task's config class checks
+them when a run is prepared.
 """
 
 from __future__ import annotations
@@ -78,41 +78,5 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
             # Four short clips say little, so the bars that hang on them are low.
             "gate": {"min_divergence_ratio": 1.5, "min_ground_truth_accuracy": 0.7},
         },
-    },
-    "starter": {
-        "ingest": {
-            "seed": 1,
-            "procedural_clips": {"train": 1000, "test": 32},
-            "vizdoom_clips": {"train": 1000, "test": 32},
-        },
-        "train_vae": {
-            "trainer": {
-                "num_steps": 2900,
-                "checkpoint_every_steps": 200,
-                "learner": {
-                    "learning_rate": 2e-3,
-                    "warmup_steps": 50,
-                    "schedule": "cosine",
-                    "decay_steps": 2900,
-                },
-            }
-        },
-        "train_transformer": {
-            "objective": {"batch_clips": 16, "compilation": "default"},
-            "trainer": {
-                "num_steps": 2500,
-                "checkpoint_every_steps": 200,
-                "evaluate_every_steps": 200,
-                "deterministic": False,
-                "learner": {
-                    "learning_rate": 2e-3,
-                    "warmup_steps": 50,
-                    "schedule": "cosine",
-                    "decay_steps": 2500,
-                    "ema_decay": 0.995,
-                },
-            },
-        },
-        "distil_student": {"distillation": {"num_steps": 160, "num_threads": 2}},
     },
 }

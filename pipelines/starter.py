@@ -13,11 +13,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import worldloom
 from components.starter import STARTER_VARIABLE
 from pipelines.definition import PipelineDefinition
 from worldloom.config import JsonValue, resolved
+from worldloom.distill.decoder_config import decoder_part
 from worldloom.errors import ConfigError
+from worldloom.legs.carried import CARRIED
 from worldloom.train.model_config import load_model_config
 
 _WEIGHTS = {
@@ -25,13 +26,14 @@ _WEIGHTS = {
     "train_transformer": "base/transformer.safetensors",
     "distil_student": "student/transformer.safetensors",
 }
-_DECODER = "decoder/decoder.safetensors"
+_DECODER_REMOVED = 0.5
+_DECODER = f"{decoder_part(_DECODER_REMOVED)}/decoder.safetensors"
 
 
 def default_starter_folder() -> Path:
     """Return the folder that the environment names, or the one that the project carries."""
     named = os.environ.get(STARTER_VARIABLE, "")
-    return Path(named) if named else Path(worldloom.__file__).parent / "starter"
+    return Path(named) if named else CARRIED
 
 
 def starter_values(
@@ -52,7 +54,10 @@ def starter_values(
         if task in entries
     }
     if "distil_decoder" in entries and values and (folder / _DECODER).is_file():
-        values["distil_decoder"] = {"starter": _digest(folder / _DECODER)}
+        values["distil_decoder"] = {
+            "starter": _digest(folder / _DECODER),
+            "objective": {"removed": _DECODER_REMOVED},
+        }
     if "train_transformer" in values:
         base = load_model_config(folder / "base")
         values["train_transformer"] |= {

@@ -11,11 +11,11 @@ import os
 import shutil
 from pathlib import Path
 
-import worldloom
 from worldloom.artifacts import MANIFEST_NAME, build_manifest, read_manifest
 from worldloom.errors import ArtifactError
+from worldloom.legs.carried import CARRIED
 
-CARRIED = Path(worldloom.__file__).parent / "starter"
+_DECODER_REMOVED = 0.5
 
 
 def starter_release(folder: Path, starter: Path = CARRIED) -> str:
@@ -39,6 +39,7 @@ def starter_release(folder: Path, starter: Path = CARRIED) -> str:
 def _write(folder: Path, starter: Path) -> None:
     # Torch takes seconds to import, and who finds a finished folder does not need it.
     from worldloom.camera import Intrinsics, Kinematics
+    from worldloom.distill.decoder_config import decoder_part
     from worldloom.legs.places import read_places
     from worldloom.model.vae.video_vae import load_decoder, load_vae
     from worldloom.quantize.config import QuantizeLinearsConfig
@@ -53,7 +54,7 @@ def _write(folder: Path, starter: Path) -> None:
     student, known = load_model(starter / "student")
     quantize_linears(student, QuantizeLinearsConfig())
     vae = load_vae(starter / "vae")
-    narrow = starter / "decoder"
+    narrow = starter / decoder_part(_DECODER_REMOVED)
     places = read_places(starter)
     height, width = student.config.frame_size
     config = ReleaseConfig(

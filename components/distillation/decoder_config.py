@@ -16,7 +16,8 @@ class DistilDecoderStepConfig(RecipeConfig):
         "",
         pattern=r"^(sha256:[0-9a-f]{64})?$",
         description="sha256 of the starter's narrow decoder, which WORLDLOOM_STARTER holds as "
-        "decoder/decoder.safetensors and which is taught further; empty cuts one from the VAE",
+        "decoder-50/decoder.safetensors (by the share removed) and which is taught further; empty "
+        "cuts one from the VAE",
     )
     objective: DecoderObjectiveConfig = Field(
         DecoderObjectiveConfig(), description="channels removed, batches and loss weights"

@@ -10,6 +10,7 @@ from components.distillation.decoder_config import DistilDecoderStepConfig
 from components.runtime import Step, StepContext
 from components.starter import starter_folder
 from worldloom.distill.decoder import DecoderObjective
+from worldloom.distill.decoder_config import decoder_part
 from worldloom.log import log_event
 from worldloom.model.vae.video_vae import VAEDecoder, load_decoder, load_vae, save_decoder
 from worldloom.train.trainer import Trainer
@@ -57,5 +58,6 @@ def run(context: StepContext[DistilDecoderStepConfig]) -> Mapping[str, str]:
 def _starter(config: DistilDecoderStepConfig) -> VAEDecoder | None:
     if not config.starter:
         return None
-    log_event(logger, "decoder_from_starter", digest=config.starter)
-    return load_decoder(starter_folder("decoder", WEIGHTS_FILE, config.starter))
+    part = decoder_part(config.objective.removed)
+    log_event(logger, "decoder_from_starter", part=part, digest=config.starter)
+    return load_decoder(starter_folder(part, WEIGHTS_FILE, config.starter))

@@ -1,45 +1,58 @@
-"""`worldloom train starter`: a wrong setting is refused before anything starts."""
+"""`worldloom train`: what is asked wrongly is refused before anything starts."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from cli.main import run_command
-from pipelines import local
+from worldloom.legs.carried import CARRIED, RECORD_FILE
 
-
-def start_nothing(folder: Path) -> Path:
-    message = f"{folder}: started, expected a refusal"
-    raise AssertionError(message)
+RECIPE = {"legs": [{"stage": "vae", "minutes": 2}, {"stage": "actions", "minutes": 4}]}
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("recipe", "code", "words"),
     [
-        (["--preset", "strater"], "strater"),
-        (["--preset", "smallest", "--set", "ingest.num_frmaes=37"], "num_frmaes"),
-        (["--preset", "smallest", "--set", "ingest.num_frames=36"], "num_frames"),
+        ({"legs": []}, 2, "recipe.json.legs"),
+        ({"legs": [{"stage": "vae", "minuets": 2}]}, 2, "legs.0.minuets: no such setting"),
+        (None, 3, "recipe.json: missing, expected a recipe of starter weights"),
     ],
 )
-def test_a_wrong_setting_exits_with_2_and_starts_nothing(
+def test_a_recipe_that_is_wrong_is_refused_and_nothing_starts(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    options: list[str],
+    recipe: object,
+    code: int,
     words: str,
 ) -> None:
-    monkeypatch.setenv("WORLDLOOM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WORLDLOOM_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(local, "start_run", start_nothing)
-    out = tmp_path / "starter"
-    assert run_command(["train", "starter", "--out", str(out), "--no-tracking", *options]) == 2
+    path, out = tmp_path / "recipe.json", tmp_path / "starter"
+    if recipe is not None:
+        path.write_text(json.dumps(recipe))
+    options = ["--recipe", str(path), "--out", str(out), "--data", str(tmp_path / "data")]
+    assert run_command(["train", "starter", *options]) == code
     told = capsys.readouterr().err
     assert words in told
     assert len(told.strip().splitlines()) == 1
     assert not out.exists()
-    assert not list((tmp_path / "home").glob("runs/*"))
+
+
+def test_without_a_gpu_it_says_how_long_it_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (CARRIED / RECORD_FILE).is_file():
+        pytest.skip("the carried weights have no record of their training")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    path, out = tmp_path / "recipe.json", tmp_path / "starter"
+    path.write_text(json.dumps(RECIPE))
+    assert run_command(["train", "starter", "--recipe", str(path), "--out", str(out)]) == 9
+    told = capsys.readouterr().err
+    assert "no GPU here: the recipe's 2 legs are 6 minutes of" in told
+    assert "hours on this CPU" in told
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

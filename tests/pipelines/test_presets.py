@@ -21,4 +21,4 @@ def test_a_presets_settings_are_accepted(preset: str, task: str) -> None:
 
 
 def test_the_presets_that_are_documented_are_there() -> None:
-    assert set(PRESETS) == {"demo", "smallest", "starter"}
+    assert set(PRESETS) == {"demo", "smallest"}

@@ -62,10 +62,14 @@ def test_what_a_run_takes_is_accepted_by_its_tasks(folder: Path) -> None:
 
 
 def test_a_narrow_decoder_is_taught_further_where_there_is_one(folder: Path) -> None:
-    (folder / "decoder").mkdir()
-    (folder / "decoder" / "decoder.safetensors").write_bytes(b"narrow")
+    (folder / "decoder-50").mkdir()
+    (folder / "decoder-50" / "decoder.safetensors").write_bytes(b"narrow")
     values = starter_values(find_pipeline("world_model"), folder)
-    assert values["distil_decoder"]["starter"].endswith(hashlib.sha256(b"narrow").hexdigest())
+    digest = hashlib.sha256(b"narrow").hexdigest()
+    assert values["distil_decoder"] == {
+        "starter": f"sha256:{digest}",
+        "objective": {"removed": 0.5},
+    }
 
 
 def test_a_run_in_stages_takes_the_vae_and_makes_the_rest(folder: Path) -> None:

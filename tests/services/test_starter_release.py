@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from services.starter_release import CARRIED, starter_release
+from services.starter_release import starter_release
 from tests.worldloom import tiny
 from worldloom.actions import Actions
 from worldloom.artifacts import verify_folder
 from worldloom.errors import ArtifactError
+from worldloom.legs.carried import CARRIED
 from worldloom.legs.places import write_places
 from worldloom.memory.config import RetrievalConfig
 from worldloom.model.transformer import WorldModelTransformer
@@ -71,8 +72,8 @@ def test_a_narrow_decoder_is_taken_where_there_is_one(tmp_path: Path, starter: P
     starter_release(tmp_path / "wide", starter)
     with torch.random.fork_rng(devices=[]):
         narrow = VideoVAE(VAE.model_copy(update={"decoder_widths": (8, 8)})).decoder
-    (starter / "decoder").mkdir()
-    save_decoder(starter / "decoder", narrow)
+    (starter / "decoder-50").mkdir()
+    save_decoder(starter / "decoder-50", narrow)
     starter_release(tmp_path / "narrow", starter)
     wide_size, narrow_size = (
         sum(p.numel() for p in load_release(tmp_path / name).model.decoder.parameters())

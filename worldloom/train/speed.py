@@ -31,12 +31,16 @@ BACKWARD_AND_FORWARD = 3
 def peak_flops(device: torch.device) -> float:
     """Return a device's operations a second; 0 for a GPU that is not in the table."""
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        return _TERA * next((peak for known, peak in _GPU_PEAK_TFLOPS if known in name), 0.0)
+        return gpu_peak_flops(torch.cuda.get_device_name(device))
     matrix = torch.ones(_PRODUCT_SIZE, _PRODUCT_SIZE)
     with torch.no_grad():
         seconds = min(_timed_product(matrix) for _ in range(_PRODUCTS))
     return float(2 * _PRODUCT_SIZE**3 / seconds)
+
+
+def gpu_peak_flops(name: str) -> float:
+    """Return the operations a second of a GPU by its name; 0 for one that is not in the table."""
+    return _TERA * next((peak for known, peak in _GPU_PEAK_TFLOPS if known in name), 0.0)
 
 
 @dataclass

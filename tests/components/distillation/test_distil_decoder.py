@@ -18,7 +18,7 @@ from worldloom.camera import Intrinsics
 from worldloom.data.clips import write_clips
 from worldloom.data.schema import Clip, Split
 from worldloom.distill.decoder import DecoderObjective
-from worldloom.distill.decoder_config import DecoderObjectiveConfig
+from worldloom.distill.decoder_config import DecoderObjectiveConfig, decoder_part
 from worldloom.errors import ArtifactError
 from worldloom.model.vae.video_vae import VAEConfig, VideoVAE, load_decoder, load_vae, save_vae
 from worldloom.store import ArtifactStore, open_store
@@ -109,7 +109,7 @@ def test_a_starter_of_the_right_shape_is_taught_further(
 ) -> None:
     step = context(tmp_path, "first")
     first = step.store.fetch(run(step)["decoder"])
-    shutil.copytree(first, tmp_path / "starter" / "decoder")
+    shutil.copytree(first, tmp_path / "starter" / decoder_part(CONFIG.objective.removed))
     monkeypatch.setenv("WORLDLOOM_STARTER", str(tmp_path / "starter"))
     weights = first.joinpath("decoder.safetensors").read_bytes()
     objective = CONFIG.objective.model_copy(update={"removed": removed})

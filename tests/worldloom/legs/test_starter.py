@@ -1,0 +1,162 @@
+"""Starter weights by a recipe: legs that are there are done, the rest is trained in turn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import FRAME_SIZE
+
+from worldloom.config import parse_config, resolved
+from worldloom.errors import ArtifactError, ConfigError, MachineError
+from worldloom.legs.config import LegConfig
+from worldloom.legs.starter import (
+    StarterRecipe,
+    TrainingRecord,
+    planned_legs,
+    read_recipe,
+    read_record,
+    require_gpu,
+    train_starter,
+)
+
+pytest.importorskip("vizdoom")
+
+TINY = {
+    "preset": "nano-stream",
+    "shape": [f"latent_height={FRAME_SIZE[0] // 8}", f"latent_width={FRAME_SIZE[1] // 8}"],
+    "batch": 2,
+}
+VAE_LEG = {**TINY, "stage": "vae", "minutes": 2}
+ACTIONS_LEG = {**TINY, "stage": "actions", "minutes": 3, "seed": 4}
+MEMORY_LEG = {**ACTIONS_LEG, "stage": "memory"}
+SPEED = {"steps_per_second": 4.0, "mfu": 0.1}
+
+
+def recipe_of(*legs: dict[str, object]) -> StarterRecipe:
+    return parse_config(StarterRecipe, {"legs": list(legs)})
+
+
+def leave(out: Path, recipe: StarterRecipe, index: int, parts: dict[str, str]) -> None:
+    """Leave what a leg of a recipe leaves."""
+    leg = planned_legs(recipe, out)[index]
+    write_leg(leg.folder, leg.config, parts)
+
+
+def write_leg(folder: Path, config: LegConfig, parts: dict[str, str]) -> None:
+    """Write a leg's parts, each with a text in it, and its log."""
+    for part, text in parts.items():
+        (folder / part).mkdir(parents=True)
+        (folder / part / "weights").write_text(text)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = {
+        "config": resolved(config),
+        "device": "NVIDIA H100 80GB HBM3",
+        "torch": "2.11",
+        "seconds": 130.0,
+        "num_steps": 500,
+        "clips": {"by_source": {"procedural": 9}, "damaged": []},
+        "speed": SPEED,
+        "evaluations": [{"held_out_loss": 2.0}, {"held_out_loss": 1.0}],
+    }
+    (folder / "leg.json").write_text(json.dumps(log))
+
+
+def nothing(*_: object) -> None:
+    """Be told and say nothing."""
+
+
+def text_of(out: Path, part: str) -> str:
+    return (out / part / "weights").read_text()
+
+
+class Legs:
+    """Trains legs as far as files go: each is told what it may go on from."""
+
+    def __init__(self, ends_at: int = 99) -> None:
+        self.ends_at = ends_at
+        self.given: list[tuple[str, list[str]]] = []
+
+    def __call__(
+        self, config: LegConfig, *, data: Path, weights: Path, out: Path, report: object
+    ) -> None:
+        if len(self.given) == self.ends_at:
+            raise KeyboardInterrupt
+        self.given.append((config.stage, sorted(path.name for path in weights.iterdir())))
+        data.mkdir(parents=True)
+        part = "vae" if config.stage == "vae" else "base"
+        write_leg(out, config, {part: config.stage})
+
+
+def test_each_leg_goes_on_from_the_parts_of_those_before_it(tmp_path: Path) -> None:
+    recipe, legs = recipe_of(VAE_LEG, ACTIONS_LEG, MEMORY_LEG), Legs()
+    told: list[str] = []
+    out, data = tmp_path / "out", tmp_path / "data"
+    record = train_starter(recipe, out=out, data=data, tell=told.append, train=legs)
+    assert legs.given == [("vae", []), ("actions", ["vae"]), ("memory", ["base", "vae"])]
+    assert told == ["01-vae: 2 minutes", "02-actions: 3 minutes", "03-memory: 3 minutes"]
+    assert not list(data.iterdir())  # a leg's clips go with it
+    assert {path.name for path in out.iterdir()} == {
+        "vae", "base", "places", "legs", "training.json",
+    }  # fmt: skip
+    assert read_record(out / "training.json") == record
+
+
+def test_what_was_interrupted_goes_on_at_the_leg_that_is_missing(tmp_path: Path) -> None:
+    recipe, legs = recipe_of(VAE_LEG, ACTIONS_LEG, MEMORY_LEG), Legs(ends_at=2)
+    out, data = tmp_path / "out", tmp_path / "data"
+    with pytest.raises(KeyboardInterrupt):
+        train_starter(recipe, out=out, data=data, tell=nothing, train=legs)
+    told: list[str] = []
+    again = Legs()
+    train_starter(recipe, out=out, data=data, tell=told.append, train=again)
+    assert told == ["01-vae: there already", "02-actions: there already", "03-memory: 3 minutes"]
+    assert again.given == [("memory", ["base", "vae"])]
+    assert text_of(out, "base") == "memory"
+
+
+def test_parts_are_those_of_the_last_leg_that_trained_them(tmp_path: Path) -> None:
+    recipe = recipe_of(VAE_LEG, ACTIONS_LEG, MEMORY_LEG)
+    leave(tmp_path, recipe, 0, {"vae": "vae"})
+    leave(tmp_path, recipe, 1, {"base": "obeys"})
+    leave(tmp_path, recipe, 2, {"base": "remembers", "critic": "judges"})
+    record = train_starter(recipe, out=tmp_path, data=tmp_path / "data", tell=nothing)
+    assert (text_of(tmp_path, "vae"), text_of(tmp_path, "base")) == ("vae", "remembers")
+    assert not (tmp_path / "critic").exists()
+    assert [leg.name for leg in record.legs] == ["01-vae", "02-actions", "03-memory"]
+    assert record.legs[1].before == {"held_out_loss": 2.0}
+    assert record.legs[1].after == {"held_out_loss": 1.0}
+    assert record.mfu == pytest.approx(0.1)
+
+
+def test_a_leg_of_other_settings_is_refused_with_the_difference(tmp_path: Path) -> None:
+    leave(tmp_path, recipe_of(VAE_LEG), 0, {"vae": "vae"})
+    other = recipe_of({**VAE_LEG, "seed": 7})
+    with pytest.raises(ArtifactError, match="trained with seed=0, the recipe says 7"):
+        train_starter(other, out=tmp_path, data=tmp_path / "data", tell=nothing)
+
+
+def test_a_cpu_is_told_how_long_it_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    recipe = recipe_of(VAE_LEG, ACTIONS_LEG)
+    leave(tmp_path, recipe, 0, {})
+    record = TrainingRecord(legs=(planned_legs(recipe, tmp_path)[0].record(),))
+    words = r"2 legs are 5 minutes of NVIDIA H100 80GB HBM3, whose steps would take at least \d+ h"
+    with pytest.raises(MachineError, match=words):
+        require_gpu(recipe, record)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    require_gpu(recipe, record)
+
+
+def test_a_recipe_that_is_not_there_or_mistyped_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"recipe\.json: missing, expected a recipe"):
+        read_recipe(tmp_path / "recipe.json")
+    with pytest.raises(ArtifactError, match=r"training\.json: missing"):
+        read_record(tmp_path / "training.json")
+    (tmp_path / "recipe.json").write_text(json.dumps({"legs": [{**VAE_LEG, "minuets": 3}]}))
+    with pytest.raises(ConfigError, match=r"recipe\.json\.legs\.0\.minuets: no such setting"):
+        read_recipe(tmp_path / "recipe.json")

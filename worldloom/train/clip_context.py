@@ -9,6 +9,7 @@ T latents of a segment, P tokens of a latent, W frames of a window or words of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -150,22 +151,31 @@ def commit_clips(
     Each latent sees while it is committed what the configuration's `reach` says. `latents` stand
     in for the batch's own; they end with a whole segment.
     """
+    (committed,) = commit_versions(transformer, conditioner, batch, [latents])
+    return committed
+
+
+def commit_versions(
+    transformer: WorldModelTransformer,
+    conditioner: Conditioner,
+    batch: ClipBatch,
+    versions: Sequence[ClipLatents],
+) -> list[list[BlockContext]]:
+    """Commit several versions of the same clips; what poses, actions and prompt say is shared."""
     config = transformer.config
-    length = latents.shape[1]
-    first = _commit(transformer, conditioner, batch, latents, slice(1), 1)
+    length = versions[0].shape[1]
     if config.reach == "latent" or length == 1:
-        rest = _commit(transformer, conditioner, batch, latents, slice(1, length), 1)
-    elif config.reach == "segment":
-        size = config.segment_latents
-        rest = _commit(transformer, conditioner, batch, latents, slice(1, length), size)
+        return _commit(transformer, conditioner, batch, versions, slice(length), 1)
+    first = _commit(transformer, conditioner, batch, versions, slice(1), 1)
+    if config.reach == "segment":
+        which, size = slice(1, length), config.segment_latents
+        rest = _commit(transformer, conditioner, batch, versions, which, size)
     else:
-        rest = _commit_in_windows(transformer, conditioner, batch, latents, first)
-    return [
-        BlockContext(
-            *(torch.cat([a, b], dim=1) for a, b in ((x.keys, y.keys), (x.values, y.values)))
-        )
-        for x, y in zip(first, rest, strict=True)
-    ]
+        rest = [
+            _commit_in_windows(transformer, conditioner, batch, latents, start)
+            for latents, start in zip(versions, first, strict=True)
+        ]
+    return [_joined(start, others) for start, others in zip(first, rest, strict=True)]
 
 
 def commit_latents(
@@ -183,7 +193,8 @@ def commit_latents(
         keyboard=batch.keyboard[rows, chosen],
         mouse=batch.mouse[rows, chosen],
     )
-    alone = _commit(transformer, conditioner, picked, latents[rows, chosen], slice(None), 1)
+    values = [latents[rows, chosen]]
+    (alone,) = _commit(transformer, conditioner, picked, values, slice(None), 1)
     return [BlockContext(x.keys.flatten(1, 2), x.values.flatten(1, 2)) for x in alone]
 
 
@@ -231,28 +242,36 @@ def _commit(
     transformer: WorldModelTransformer,
     conditioner: Conditioner,
     batch: ClipBatch,
-    latents: Tensor,
+    versions: Sequence[Tensor],
     which: slice,
     size: int,
-) -> list[BlockContext]:
-    """Commit some latents of clips in groups of `size`, each group alone."""
+) -> list[list[BlockContext]]:
+    """Commit some latents of clips in groups of `size`, each group alone, version by version."""
 
     def grouped(values: Tensor) -> Tensor:
         by_group: Tensor = values[:, which].unflatten(1, (-1, size))
         return by_group.flatten(0, 1)
 
-    groups = grouped(latents)
-    if not len(groups):
-        return [
-            BlockContext(x.keys[:, :0], x.values[:, :0])
-            for x in _commit(transformer, conditioner, batch, latents, slice(1), 1)
-        ]
-    per_clip = len(groups) // len(latents)
+    poses = grouped(batch.poses)
     windows = (grouped(batch.keyboard), grouped(batch.mouse))
-    prompt = batch.prompt.repeat_interleave(per_clip, dim=0)
-    prepared = transformer.prepare(conditioner.clean(grouped(batch.poses), windows, prompt))
-    committed = transformer.commit(groups.transpose(1, 2), prepared)
-    return [_by_latent(block, len(latents), transformer.config) for block in committed]
+    count = len(batch.poses)
+    prompt = batch.prompt.repeat_interleave(len(poses) // count, dim=0)
+    prepared = transformer.prepare(conditioner.clean(poses, windows, prompt))
+    committed = []
+    for latents in versions:
+        blocks = transformer.commit(grouped(latents).transpose(1, 2), prepared)
+        committed.append([_by_latent(block, count, transformer.config) for block in blocks])
+    return committed
+
+
+def _joined(first: list[BlockContext], rest: list[BlockContext]) -> list[BlockContext]:
+    """Return keys and values of a clip's first latents and of its others as those of all."""
+    return [
+        BlockContext(
+            *(torch.cat([a, b], dim=1) for a, b in ((x.keys, y.keys), (x.values, y.values)))
+        )
+        for x, y in zip(first, rest, strict=True)
+    ]
 
 
 def _commit_in_windows(

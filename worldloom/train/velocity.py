@@ -24,6 +24,7 @@ from worldloom.rollout.segment import Conditioner
 from worldloom.train.clip_context import (
     ClipBatch,
     commit_clips,
+    commit_versions,
     gather_latents,
     noisy_conditions,
     segment_context,
@@ -121,10 +122,11 @@ def _context_blocks(
     transformer: WorldModelTransformer, conditioner: Conditioner, batch: ClipBatch, seen: Seen
 ) -> list[BlockContext]:
     """Return what each segment sees, block by block: memory slots first, then the past."""
-    past = commit_clips(transformer, conditioner, batch, seen.past)
     if seen.memory is None:
+        past = commit_clips(transformer, conditioner, batch, seen.past)
         return gather_latents(past, batch.context_indices)
-    memory = commit_clips(transformer, conditioner, batch, seen.memory)
+    versions = [seen.past, seen.memory]
+    past, memory = commit_versions(transformer, conditioner, batch, versions)
     slots = transformer.config.num_memory_latents
     of_memory = gather_latents(memory, batch.context_indices[..., :slots])
     of_past = gather_latents(past, batch.context_indices[..., slots:])

@@ -10,6 +10,7 @@ N heads, D channels of a head, P rotary pairs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -29,11 +30,25 @@ Rows = Float[Tensor, "R E"]
 Mask = Bool[Tensor, "B S"]
 Size = tuple[int, int, int, int]  # B, S, N, D
 
-_BLOCK_N = 64
-_LONG_QUERIES = 8192  # from here on larger tiles of queries are faster (measured on an H100)
+_LONG_QUERIES = 2048  # from here on larger tiles of queries are faster (measured on an H100)
 _TRANSPOSED_TILE = 64
 _ALIGNED_TOKENS = 16  # of 8 bits: what a tensor descriptor's rows must be a multiple of
 _LOG2_E = 1.4426950408889634
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """How our kernel cuts its work."""
+
+    queries: int
+    keys: int
+    num_warps: int
+    num_stages: int
+    most_registers: int | None = None  # of a thread, so that more programs share a processor
+
+
+_LONG = _Tile(queries=128, keys=64, num_warps=4, num_stages=3)
+_SHORT = _Tile(queries=64, keys=128, num_warps=4, num_stages=2, most_registers=168)
 
 
 @runtime_checkable
@@ -110,12 +125,9 @@ class Fp8Memory:
 
     def __init__(self, size: Size, device: torch.device) -> None:
         """Allocate B samples of S tokens."""
-        batch, length, heads, head_dim = size
         self._size = size
         self._keys = torch.zeros(size, dtype=FP8, device=device)
-        aligned = -(-length // _ALIGNED_TOKENS) * _ALIGNED_TOKENS
-        width = batch * heads * head_dim
-        self._values = torch.zeros(width, aligned, dtype=FP8, device=device)
+        self._values = empty_values(size, device)
 
     def write_keys(
         self,
@@ -136,20 +148,12 @@ class Fp8Memory:
         plain: Rows | None = None,
     ) -> None:
         """Write values from a row on, turned where a rotation is given; `plain` as with keys."""
-        batch, width = self._size[0], values.sums.shape[1]
-        rows_a_sample = len(values.sums) // batch
+        batch = self._size[0]
         if rotation is not None or plain is not None:
-            turned = values.sums.new_empty(batch, rows_a_sample, *self._size[2:])
+            turned = values.sums.new_empty(batch, len(values.sums) // batch, *self._size[2:])
             turn_into(turned, 0, values, None, rotation, plain)
             values = Product(turned.flatten(2).flatten(0, 1))
-        tile = _TRANSPOSED_TILE
-        grid = (triton.cdiv(rows_a_sample, tile), triton.cdiv(width, tile), batch)
-        kernels.transpose_kernel[grid](
-            values.sums, values.row_scale, values.column_scale, values.bias, self._values,
-            rows_a_sample, width, self._values.shape[1], first_row,
-            IS_SCALED=values.row_scale is not None, HAS_BIAS=values.bias is not None,
-            BLOCK_R=tile, BLOCK_C=tile,
-        )  # fmt: skip
+        lay_values(values, self._values, batch, first_row)
 
     def read(
         self, query: Product, norm: nn.RMSNorm, rotation: Rotation, mask: Mask | None = None
@@ -160,6 +164,28 @@ class Fp8Memory:
         turned = query.sums.new_empty(batch, rows_a_sample, heads, head_dim, dtype=FP8)
         turn_into(turned, 0, query, norm, rotation)
         return fp8_attention(turned, self._keys, self._values, query.sums.dtype, mask)
+
+
+def empty_values(size: Size, device: torch.device) -> Float[Tensor, "BND aligned"]:
+    """Return room for values in FP8 with tokens last."""
+    batch, length, heads, head_dim = size
+    aligned = -(-length // _ALIGNED_TOKENS) * _ALIGNED_TOKENS
+    return torch.zeros(batch * heads * head_dim, aligned, dtype=FP8, device=device)
+
+
+def lay_values(
+    values: Product, out: Float[Tensor, "BND aligned"], batch: int, first_row: int
+) -> None:
+    """Write values [B L, E] from a token on, finished, in the order that the kernel reads."""
+    num_rows, width = values.sums.shape
+    rows_a_sample, tile = num_rows // batch, _TRANSPOSED_TILE
+    grid = (triton.cdiv(rows_a_sample, tile), triton.cdiv(width, tile), batch)
+    kernels.transpose_kernel[grid](
+        values.sums, values.row_scale, values.column_scale, values.bias, out,
+        rows_a_sample, width, out.shape[1], first_row,
+        IS_SCALED=values.row_scale is not None, HAS_BIAS=values.bias is not None,
+        BLOCK_R=tile, BLOCK_C=tile,
+    )  # fmt: skip
 
 
 def read_heads(
@@ -186,14 +212,14 @@ def fp8_attention(
     num_keys = keys.shape[1]
     out = torch.empty(batch * num_queries, heads * head_dim, dtype=dtype, device=query.device)
     by_rows = [x.flatten(2).flatten(0, 1) for x in (query, keys)]
-    is_long = num_queries >= _LONG_QUERIES
-    block_m, num_warps = (128, 8) if is_long else (64, 4)
-    kernels.attention_kernel[(triton.cdiv(num_queries, block_m), heads, batch)](
-        TensorDescriptor.from_tensor(by_rows[0], [block_m, head_dim]),
-        TensorDescriptor.from_tensor(by_rows[1], [_BLOCK_N, head_dim]),
-        TensorDescriptor.from_tensor(values, [head_dim, _BLOCK_N]),
+    tile = _LONG if num_queries >= _LONG_QUERIES else _SHORT
+    kernels.attention_kernel[(triton.cdiv(num_queries, tile.queries), heads, batch)](
+        TensorDescriptor.from_tensor(by_rows[0], [tile.queries, head_dim]),
+        TensorDescriptor.from_tensor(by_rows[1], [tile.keys, head_dim]),
+        TensorDescriptor.from_tensor(values, [head_dim, tile.keys]),
         mask, out, num_queries, num_keys, head_dim**-0.5 * _LOG2_E,
-        HAS_TAIL=num_keys % _BLOCK_N != 0, HAS_MASK=mask is not None,
-        BLOCK_M=block_m, BLOCK_N=_BLOCK_N, D=head_dim, num_warps=num_warps, num_stages=3,
+        HAS_TAIL=num_keys % tile.keys != 0, HAS_MASK=mask is not None,
+        BLOCK_M=tile.queries, BLOCK_N=tile.keys, D=head_dim,
+        num_warps=tile.num_warps, num_stages=tile.num_stages, maxnreg=tile.most_registers,
     )  # fmt: skip
     return out

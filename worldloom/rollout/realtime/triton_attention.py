@@ -1,7 +1,9 @@
 """Attention in FP8 as a Triton kernel for Hopper: every query sees every key, no mask in the loop.
 
 Both products run in e4m3 with float32 sums. Keys come with a head's channels last, values with
-tokens last, because Hopper's 8-bit products read both operands along the axis they sum over. The
+tokens last, because Hopper's 8-bit products read both operands along the axis they sum over. Tokens
+of values lie in another order, the same in every sixteen: that in which a thread holds the scores
+it worked out, so that weights go from the first product into the second without changing hands. The
 weights of the softmax are multiplied by 256 before they are rounded, which cancels in the division,
 so that small ones are not lost. Reads go through tensor descriptors (the bulk copy engine). It does
 not know where queries, keys and values come from.
@@ -13,6 +15,20 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def place_of(token):
+    """Return where a token's values lie among the sixteen: 8 a + 2 q + b goes to 4 q + 2 a + b."""
+    pair, among = token // 16 * 16, token % 16
+    return pair + among % 8 // 2 * 4 + among // 8 * 2 + among % 2
+
+
+@triton.jit
+def laid_as_values(weights, M: tl.constexpr, N: tl.constexpr):
+    """Return the columns of a tile in the order of the values' tokens."""
+    by_thread = tl.reshape(weights, (M, N // 16, 2, 4, 2))
+    return tl.reshape(tl.permute(by_thread, (0, 1, 3, 2, 4)), (M, N))
 
 
 @triton.jit
@@ -41,7 +57,8 @@ def attention_kernel(
         total = total * shrink + tl.sum(weights, 1)
         mixed = mixed * shrink[:, None]
         turned = values.load([first_value, start])
-        mixed = tl.dot(weights.to(turned.dtype), turned.T, mixed)
+        laid = laid_as_values(weights.to(turned.dtype), BLOCK_M, BLOCK_N)
+        mixed = tl.dot(laid, turned.T, mixed)
         most = now
     if HAS_TAIL:  # the same again with what lies behind the last key masked
         n = whole + tl.arange(0, BLOCK_N)
@@ -56,12 +73,15 @@ def attention_kernel(
         total = total * shrink + tl.sum(weights, 1)
         mixed = mixed * shrink[:, None]
         turned = values.load([first_value, whole])
-        mixed = tl.dot(weights.to(turned.dtype), turned.T, mixed)
+        laid = laid_as_values(weights.to(turned.dtype), BLOCK_M, BLOCK_N)
+        mixed = tl.dot(laid, turned.T, mixed)
     mixed = mixed / total[:, None]
     m = first_query + tl.arange(0, BLOCK_M)
-    row = (sample * seq_queries + m).to(tl.int64)[:, None]
-    at = out + row * (tl.num_programs(1) * D) + head * D + tl.arange(0, D)[None]
-    tl.store(at, mixed.to(out.dtype.element_ty), mask=(m < seq_queries)[:, None])
+    width = tl.num_programs(1) * D
+    first = out + sample.to(tl.int64) * seq_queries * width + head * D
+    # Within a sample 32 bits are enough, and wider ones would cost a program its registers.
+    at = m[:, None] * width + tl.arange(0, D)[None]
+    tl.store(first + at, mixed.to(out.dtype.element_ty), mask=(m < seq_queries)[:, None])
 
 
 @triton.jit
@@ -70,7 +90,7 @@ def transpose_kernel(
     IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Write rows [B L, E] as columns of [B E, S], from column `first_row` on."""
+    """Write rows [B L, E] as columns of [B E, S], those of tokens from `first_row` on."""
     sample = tl.program_id(2).to(tl.int64)
     r = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -83,5 +103,5 @@ def transpose_kernel(
         tile = tile.to(tl.float32) * by_row[:, None] * by_column[None]
         if HAS_BIAS:
             tile += tl.load(bias + c, mask=c < width, other=0.0).to(tl.float32)[None]
-    to = out + (sample * width + c)[:, None] * out_length + first_row + r[None]
+    to = out + (sample * width + c)[:, None] * out_length + place_of(first_row + r)[None]
     tl.store(to, tl.trans(tile).to(out.dtype.element_ty), mask=tl.trans(inside))

@@ -17,7 +17,12 @@ import triton
 from torch import Tensor, nn
 
 from worldloom.quantize.rows import INT8, Rows
-from worldloom.rollout.realtime import rows, time_attention, triton_attention
+from worldloom.rollout.realtime import (
+    attention_memory,
+    rows,
+    time_attention,
+    triton_attention,
+)
 from worldloom.rollout.realtime.attention_memory import fp8_attention, read_heads
 from worldloom.rollout.realtime.product import Product
 from worldloom.rollout.realtime.rows import Residual, Update
@@ -133,7 +138,8 @@ def transposes() -> Iterator[tuple[str, float]]:
             R // 2, E, 16, 5, product.row_scale is not None, product.bias is not None, 64, 64,
         )  # fmt: skip
         expected = torch.zeros(2, E, 16)
-        expected[:, :, 5 : 5 + R // 2] = product.finished().unflatten(0, (2, -1)).transpose(1, 2)
+        # 8 a + 2 q + b goes to 4 q + 2 a + b: 5 is (0, 2, 1), 6 is (0, 3, 0), 7 is (0, 3, 1)
+        expected[:, :, [9, 12, 13]] = product.finished().unflatten(0, (2, -1)).transpose(1, 2)
         yield f"transpose {kind}", apart(expected.flatten(0, 1), out)
 
 
@@ -155,8 +161,10 @@ def attentions() -> Iterator[tuple[str, float]]:
             seen, width, turned.shape[1], 0, False, False, 64, 64,
         )  # fmt: skip
         expected = read_heads(query, keys, values, None if mask is None else mask[:, None, None])
-        found = fp8_attention(query, keys, turned, torch.float32, mask)
-        yield f"attention {length} {seen} {masked}", apart(expected, found)
+        for least in (1, 1000):  # long queries' tiles, and short ones'
+            attention_memory._LONG_QUERIES = least
+            found = fp8_attention(query, keys, turned, torch.float32, mask)
+            yield f"attention {length} {seen} {masked} {least}", apart(expected, found)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ class VAEEncoder(nn.Module):
             video: 4n+1 frames from frame 0 on, or 4n frames when `cache` is given.
             cache: what the previous call returned; None at frame 0.
         """
+        video = video.to(self.shortcut.weight.dtype)
         groups = group_frames(video, is_first=cache is None)
         past = None if cache is None else cache.features
         kept: FeatureCache = {}
@@ -170,7 +171,7 @@ class VAEDecoder(nn.Module):
         kept: FeatureCache = {}
         num_groups = latents.shape[2]
         latents = latents * _per_channel(self.latent_std) + _per_channel(self.latent_mean)
-        by_time = latents.transpose(1, 2)
+        by_time = latents.transpose(1, 2).to(self.shortcut.weight.dtype)
         linear = functional.pixel_shuffle(
             self.shortcut(fold_time(by_time)), self.config.spatial_stride
         )

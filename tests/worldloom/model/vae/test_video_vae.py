@@ -168,3 +168,11 @@ def test_the_latents_that_it_can_look_back_on_leave_the_decoders_whole_cache():
         not torch.allclose(too_few.features[name], features)
         for name, features in whole.features.items()
     )
+
+
+def test_halves_in_half_precision_take_frames_and_latents_in_full() -> None:
+    vae = VideoVAE(VAEConfig()).to(torch.bfloat16)
+    with torch.no_grad():
+        latents, _ = vae.encoder(torch.zeros(1, 3, 5, 32, 32))
+        video, _ = vae.decoder(latents.float())
+    assert (latents.dtype, video.dtype) == (torch.bfloat16, torch.bfloat16)

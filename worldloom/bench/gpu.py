@@ -32,6 +32,7 @@ from worldloom.bench.gpu_report import (
     Played,
     ablation_table,
     bars_of,
+    minutes_table,
     notes_of,
     parity_note,
     rate_of,
@@ -42,6 +43,7 @@ from worldloom.bench.record import BenchReport, Measurement, this_machine
 from worldloom.bench.rollout import random_world
 from worldloom.config import Config, JsonValue
 from worldloom.memory.config import BankConfig
+from worldloom.model.config import TransformerConfig
 from worldloom.model.cost.dry_run import later_segment
 from worldloom.model.cost.footprint import footprint
 from worldloom.model.cost.memory_plan import require_memory
@@ -65,6 +67,7 @@ _ONE_OFF: Mapping[str, Mapping[str, JsonValue]] = {
     "decoder not compiled": {"compiles_decoder": False},
     "decoding in between": {"decodes_beside": False},
 }
+_SHARE_REPEATED = 3  # one block in three, in the middle
 
 
 Encoder = VAEEncoder | WanVAEEncoder
@@ -88,7 +91,7 @@ class GpuBenchConfig(Config):
     num_encoders: int = Field(8, ge=1, description="threads that encode")
     seed: int = Field(0, ge=0, description="seed of weights, noise and the way")
     realtime: RealtimeConfig = Field(
-        RealtimeConfig(cached_segments=32), description="how the model is run"
+        RealtimeConfig(cached_latents=128), description="how the model is run"
     )
 
 
@@ -137,7 +140,10 @@ def measure_gpu(
         machine=this_machine(device),
         measurements=(*parts, *played.measurements),
         bars=bars_of(played, floors, denoise, evaluation, rows),
-        tables=() if not rows else (ablation_table(rows),),
+        tables=(
+            *([minutes_table(played)] if played.minutes else []),
+            *([ablation_table(rows)] if rows else []),
+        ),
     )
 
 
@@ -149,6 +155,7 @@ class _World:
         self._preset = preset
         self._device = device
         self._vae: tuple[Encoder, Decoder] | None = None
+        self.shape = preset.transformer
 
     def keep_vae(self, model: WorldModel) -> None:
         """Let later models have this one's VAE, whose decoder took long to compile."""
@@ -228,7 +235,24 @@ def _ablate(config: GpuBenchConfig, world: _World) -> Sequence[tuple[str, Played
     rows.append(("plain passes", _short_play(config, world.fresh(with_fast_decoder=False))))
     two_steps = make_fast(world.fresh(num_steps=2), config.realtime).model
     rows.append(("option: 2 steps", _short_play(config, two_steps)))
+    del two_steps
+    for name, changes in _options(world.shape).items():
+        realtime = RealtimeConfig.model_validate(config.realtime.model_dump() | dict(changes))
+        rows.append((name, _short_play(config, make_fast(world.fresh(), realtime).model)))
     return rows
+
+
+def _options(shape: TransformerConfig) -> Mapping[str, Mapping[str, JsonValue]]:
+    """Return what changes the student, by name."""
+    third = shape.num_blocks // _SHARE_REPEATED
+    options: dict[str, Mapping[str, JsonValue]] = {
+        f"option: later steps repeat the say of {third} of {shape.num_blocks} blocks": {
+            "reused_blocks": [third, 2 * third]
+        }
+    }
+    if shape.layout == "stream":
+        options["option: keys and values of the last step"] = {"commits_last_step": True}
+    return options
 
 
 def _short_play(config: GpuBenchConfig, model: WorldModel) -> Played:

@@ -79,6 +79,16 @@ class Played:
         return float(np.median(last) / np.median(first))
 
     @property
+    def minutes(self) -> list[list[float]]:
+        """Times of the segments of each whole minute, seconds; none for less than two."""
+        begun = np.array([segment.begun for segment in self.segments[1:]])
+        minute_of = ((begun - begun[0]) // _MINUTE).astype(int)
+        seconds = np.array(self.segment_seconds)
+        # The last segment of what was played ends after the time is over, so its minute is whole.
+        count = round((begun[-1] - begun[0]) / _MINUTE)
+        return [list(seconds[minute_of == minute]) for minute in range(count)] if count > 1 else []
+
+    @property
     def measurements(self) -> tuple[Measurement, ...]:
         """What a player meets."""
         latency = [1e3 * (s.first_encoded - s.acted) for s in self.segments]
@@ -162,6 +172,26 @@ def bars_of(
         )
         for name, value, limit, sense, unit in asked
         if limit is not None
+    )
+
+
+def minutes_table(played: Played) -> Table:
+    """Return a segment's time in every minute, beside that of the first."""
+    first = float(np.median(played.minutes[0]))
+    return Table(
+        title="Minute by minute",
+        columns=("minute", "n", "segment, median ms", "p95 ms", "mean ms", "median of the first"),
+        rows=tuple(
+            (
+                str(number),
+                str(len(seconds)),
+                f"{1e3 * np.median(seconds):.1f}",
+                f"{1e3 * np.percentile(seconds, 95):.1f}",
+                f"{1e3 * np.mean(seconds):.1f}",
+                f"{np.median(seconds) / first:.4f}",
+            )
+            for number, seconds in enumerate(played.minutes, 1)
+        ),
     )
 
 

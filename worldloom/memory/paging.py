@@ -7,7 +7,7 @@ making it again gives the same, is the caller's business.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 PayloadT = TypeVar("PayloadT")
@@ -53,6 +53,11 @@ class PayloadCache(Generic[PayloadT]):
         self.num_recomputed += 1
         self.put(index, payload)
         return payload
+
+    def keep_only(self, indices: Collection[int]) -> None:
+        """Drop the payloads of all other latents."""
+        for index in [held for held in self._payloads if held not in indices]:
+            del self._payloads[index]
 
     def clear(self) -> None:
         """Drop everything."""

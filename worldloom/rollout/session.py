@@ -23,6 +23,7 @@ from worldloom.memory.paging import PayloadCache
 from worldloom.model.attention import BlockContext
 from worldloom.model.transformer import Context
 from worldloom.model.vae.video_vae import DecoderCache
+from worldloom.rollout.committed_pages import Page, pages_of
 from worldloom.rollout.context_slots import ContextSlots
 from worldloom.rollout.host_copy import HostCopy
 from worldloom.rollout.segment import Windows
@@ -30,6 +31,7 @@ from worldloom.rollout.truth import SessionState, SessionTruth, segment_of
 from worldloom.rollout.world_model import (
     Frames,
     GivenPoses,
+    KeepingNetwork,
     PendingFrames,
     StartImage,
     WorldModel,
@@ -89,7 +91,7 @@ class WorldSession:
             config, model.bank, model.retrieval, model.intrinsics, model.spill_folder
         )
         self.slots = ContextSlots(config, dtype=model.transformer.dtype, device=model.device)
-        self.committed: PayloadCache[list[BlockContext]] = PayloadCache(model.cached_segments)
+        self.committed: PayloadCache[Page] = PayloadCache(model.cached_latents)
         self._decoder_cache: DecoderCache | None = None
         self._prompt = model.encode_prompt(prompt)
 
@@ -165,11 +167,13 @@ class WorldSession:
         with torch.inference_mode():
             for slot in self._choose_memory(len(self.truth), latent_poses):
                 self._write(slot)
-            latents = self._denoise(latent_poses, actions)
-            return self._take(latents, latent_poses, actions)
+            latents, kept = self._denoise(latent_poses, actions)
+            return self._take(latents, latent_poses, actions, kept)
 
-    def _denoise(self, poses: FloatArray, actions: Actions) -> Tensor:
-        """Return the latents [1, C, T, H, W] of the next segment."""
+    def _denoise(
+        self, poses: FloatArray, actions: Actions
+    ) -> tuple[Tensor, list[BlockContext] | None]:
+        """Return the latents [1, C, T, H, W] of the next segment, and what its last step kept."""
         transformer, sampler, count = self.model.transformer, self.model.sampler, len(poses)
         config = transformer.config
         anchor = self._on_device(self.pose)
@@ -183,13 +187,22 @@ class WorldSession:
         generator = segment_generator(self.seed, self.segment_index)
         shape = (1, config.latent_channels, count, config.latent_height, config.latent_width)
 
+        steps_left = len(sampler.sigmas)
+        kept: list[BlockContext] | None = None
+
         def velocity(noisy: Tensor, sigma: Tensor) -> Tensor:
+            nonlocal kept, steps_left
+            steps_left -= 1
             told = told_sigma(sigma, sampler)[:, None].expand(-1, count)
-            return transformer.denoise(noisy, told, prepared, context).float()
+            if steps_left or not self.model.commits_last_step:
+                return transformer.denoise(noisy, told, prepared, context).float()
+            assert isinstance(transformer, KeepingNetwork), "only those commit their last step"
+            last, kept = transformer.denoise_and_keep(noisy, told, prepared, context)
+            return last.float()
 
         noise = to_device(torch.randn(shape, generator=generator), self.model.device)
         sigmas = torch.tensor([*sampler.sigmas, 0.0])
-        return solve(velocity, noise, sigmas, sampler.solver, generator)
+        return solve(velocity, noise, sigmas, sampler.solver, generator), kept
 
     def _context(self, anchor: Tensor) -> Context:
         """Place the slots for the segment that starts after the latest committed latent."""
@@ -215,17 +228,30 @@ class WorldSession:
         return self.slots.assign_memory(chosen, start)
 
     def _write(self, slot: int) -> None:
-        """Write a slot from its latent's segment, committed anew where it is not cached."""
+        """Write a slot from its latent's page, committed anew where it is not kept."""
         latent = self.slots.latents[slot]
         assert latent is not None, "an empty slot is masked, not written"
+        self.slots.write(slot, self.committed.get(latent, self._recommitted), 0)
+
+    def _recommitted(self, latent: int) -> Page:
+        """Commit a latent's segment anew, and keep its neighbours too: they are wanted together."""
         group = segment_of(latent, self.model.transformer.config)
-        committed = self.committed.get(group.start, lambda _: self._recommit(group))
-        self.slots.write(slot, committed, latent - group.start)
+        pages = self._keep(group, self._recommit(group))
+        return pages[latent - group.start]
+
+    def _keep(self, group: range, committed: list[BlockContext]) -> list[Page]:
+        """Keep the pages of a segment, in place of those that nobody can ask for any more."""
+        pages = pages_of(committed, len(group))
+        self.committed.keep_only(self.truth.held)
+        for latent, page in zip(group, pages, strict=True):
+            self.committed.put(latent, page)
+        return pages
 
     def _recommit(self, group: range) -> list[BlockContext]:
         """Return the keys and values of a stored segment as when it was committed.
 
-        With window reach they come out as if it had seen nothing: that is the replay given up.
+        With window reach they come out as if it had seen nothing: that is the replay given up. So
+        it is where keys were those of the last denoising step.
         """
         latents = self.truth.latents(group).to(self.model.device)
         windows = self._windows_on_device(self.truth.windows(group))
@@ -261,23 +287,40 @@ class WorldSession:
             for block in committed
         ]
 
-    def _take(self, latents: Tensor, poses: FloatArray, actions: Actions) -> PendingFrames:
-        """Commit latents [1, C, T, H, W] and begin to decode the frames that they add."""
+    def _take(
+        self,
+        latents: Tensor,
+        poses: FloatArray,
+        actions: Actions,
+        kept: list[BlockContext] | None = None,
+    ) -> PendingFrames:
+        """Commit latents [1, C, T, H, W], unless that was done, and begin to decode their frames.
+
+        Args:
+            latents: of the segment.
+            poses: theirs.
+            actions: of the frames that they add.
+            kept: keys and values that stand for theirs.
+        """
         start = len(self.truth)
         frames, self._decoder_cache = decode(self.model, latents, self._decoder_cache)
         on_host = HostCopy(latents)  # before the commit, so that nothing waits for that
+        committed = self._commit_new(latents, poses, actions) if kept is None else kept
+        self.truth.append(on_host.wait(), poses, actions)
+        for latent, page in enumerate(self._keep(range(start, len(self.truth)), committed), start):
+            self.slots.write(self.slots.assign_past(latent), page, 0)
+        return frames
+
+    def _commit_new(
+        self, latents: Tensor, poses: FloatArray, actions: Actions
+    ) -> list[BlockContext]:
+        """Return the keys and values of the segment that comes after the truth."""
         windows = self._windows_on_device(self.truth.windows_after(actions))
         seen = None
-        if self.model.transformer.config.reach == "window" and start:
+        if self.model.transformer.config.reach == "window" and len(self.truth):
             anchor = self._on_device(self.pose)[:, 0]
             seen = self._context(anchor), anchor
-        committed = self._commit(latents, self._on_device(poses), windows, seen)
-        self.truth.append(on_host.wait(), poses, actions)
-        self.committed.put(start, committed)
-        for index in range(len(poses)):
-            slot = self.slots.assign_past(start + index)
-            self.slots.write(slot, committed, index)
-        return frames
+        return self._commit(latents, self._on_device(poses), windows, seen)
 
     def _replay(self, state: SessionState) -> None:
         """Take in a stored truth and choose memory as it was chosen then."""

@@ -106,6 +106,11 @@ class SessionTruth:
         latest: FloatArray = self.poses([len(self) - 1])[0]
         return latest
 
+    @property
+    def held(self) -> set[int]:
+        """Latents in RAM, of which memory is chosen; what has left it is never chosen again."""
+        return set(self._bank.keyframes)
+
     def append(self, latents: Float[Tensor, "1 C T H W"], poses: Poses, actions: Actions) -> None:
         """Add a segment's latents, their poses [T, 4, 4] and the actions of their frames.
 

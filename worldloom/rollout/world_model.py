@@ -96,6 +96,20 @@ class Network(Protocol):
         """Return the un-rotated keys and values of clean latents, block by block."""
 
 
+@runtime_checkable
+class KeepingNetwork(Network, Protocol):
+    """A network whose denoising steps can leave keys and values behind."""
+
+    def denoise_and_keep(
+        self,
+        latents: Latents,
+        sigma: Sigma,
+        prepared: PreparedSegment,
+        context: Context | None = None,
+    ) -> tuple[Latents, list[BlockContext]]:
+        """Return the velocity, and the un-rotated keys and values of the latents as they came."""
+
+
 @dataclass
 class WorldModel:
     """The networks and settings that sessions share."""
@@ -112,7 +126,8 @@ class WorldModel:
     bank: BankConfig = field(default_factory=BankConfig)
     spill_folder: Path | None = None  # where sessions keep what leaves memory; None: temporary
     decode_stream: torch.cuda.Stream | None = None  # where frames are decoded; None: in between
-    cached_segments: int = 4  # whose keys and values a session keeps for when they become memory
+    cached_latents: int = 12  # whose keys and values a session keeps for when they become memory
+    commits_last_step: bool = False  # keys and values are those of the last denoising step
 
     def encode_prompt(self, prompt: str) -> Shaped[Tensor, "1 words *width"]:
         """Return what the transformer reads of a prompt: token numbers, or embeddings."""

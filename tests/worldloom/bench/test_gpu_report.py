@@ -9,6 +9,7 @@ from worldloom.bench.gpu_report import (
     ablation_table,
     bars_of,
     floors_of,
+    minutes_table,
     notes_of,
     parity_note,
     rate_of,
@@ -43,6 +44,14 @@ def test_latency_counts_from_the_players_action():
 def test_drift_compares_minutes_once_there_are_two():
     assert played(count=100, slower_at_the_end=2).drift == 1
     assert played(count=1000, slower_at_the_end=1.1).drift == pytest.approx(1.1)
+
+
+def test_minutes_are_set_beside_the_first():
+    table = minutes_table(played(seconds=0.25, count=721, slower_at_the_end=1.2))
+    assert [row[0] for row in table.rows] == ["1", "2", "3"]
+    assert table.rows[0] == ("1", "240", "250.0", "250.0", "250.0", "1.0000")
+    assert table.rows[2][2:] == ("300.0", "300.0", "300.0", "1.2000")
+    assert not played().minutes
 
 
 def test_rates_are_operations_by_the_median_time():

@@ -45,3 +45,11 @@ def test_clearing_drops_everything():
 def test_a_cache_for_nothing_is_refused():
     with pytest.raises(ValueError, match="capacity=0: expected at least 1"):
         PayloadCache[int](0)
+
+
+def test_what_is_not_wanted_any_more_is_dropped():
+    cache = PayloadCache[str](4)
+    for index in range(4):
+        cache.put(index, str(index))
+    cache.keep_only({1, 3, 9})
+    assert [index for index in range(4) if index in cache] == [1, 3]

@@ -11,6 +11,7 @@ from worldloom.errors import DataError
 from worldloom.memory.config import BankConfig
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
+from worldloom.rollout.realtime.fast_transformer import FastTransformer
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.session import WorldSession
 
@@ -181,3 +182,36 @@ def test_a_start_image_of_another_size_or_type_is_refused():
         WorldSession(MODEL, image=np.zeros((8, 8, 3), np.uint8), prompt="", seed=0)
     with pytest.raises(DataError, match="float64"):
         WorldSession(MODEL, image=np.zeros((*FRAME_SIZE, 3)), prompt="", seed=0)
+
+
+def test_with_room_for_all_that_may_become_memory_nothing_is_committed_again():
+    model = dataclasses.replace(
+        MODEL, bank=BankConfig(capacity=10, recent_latents=5), cached_latents=10
+    )
+    walk = WorldSession(model, image=IMAGE, prompt="a room", seed=0)
+    for yaw in np.linspace(-1, 1, 12):
+        walk.generate_segment(actions(yaw))
+        assert len(walk.committed) <= 10
+    assert walk.slots.num_writes > len(walk.truth)  # memory was written beside the past
+    assert not walk.committed.num_recomputed
+    few = WorldSession(
+        dataclasses.replace(model, cached_latents=1), image=IMAGE, prompt="a room", seed=0
+    )
+    for yaw in np.linspace(-1, 1, 12):
+        few.generate_segment(actions(yaw))
+    assert few.committed.num_recomputed
+    every = range(len(walk.truth))
+    assert torch.equal(few.truth.latents(every), walk.truth.latents(every))
+
+
+def test_keys_of_the_last_step_make_another_walk_and_a_resumed_one_goes_on():
+    transformer = FastTransformer(MODEL.transformer)
+    clean = dataclasses.replace(MODEL, transformer=transformer)
+    last = dataclasses.replace(clean, commits_last_step=True)
+    walks = [WorldSession(m, image=IMAGE, prompt="a room", seed=0) for m in (clean, last)]
+    first = [walk.generate_segment(actions()) for walk in walks]
+    assert np.array_equal(*first)  # both have seen the start image alone
+    later = [walk.generate_segment(actions()) for walk in walks]
+    assert not np.array_equal(*later)
+    again = WorldSession.resume(last, walks[1].snapshot(), prompt="a room", seed=0)
+    assert again.generate_segment(actions()).shape == later[1].shape

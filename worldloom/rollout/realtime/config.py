@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from worldloom.config import Config
 
@@ -35,9 +35,36 @@ class RealtimeConfig(Config):
     decoder_device: str | None = Field(
         None, description="where frames are decoded, such as cuda:1; None is where the rest is"
     )
-    cached_segments: int = Field(
-        4,
+    cached_latents: int = Field(
+        12,
         ge=1,
-        description="segments whose keys and values a session keeps for when they become memory; "
-        "others are computed again",
+        description="latents whose keys and values a session keeps for when they become memory; "
+        "others are computed again; as many as the bank holds, and none is",
     )
+    commits_last_step: bool = Field(
+        False,
+        description="option: take a segment's keys and values from the last denoising step, at "
+        "its noise level, instead of from a pass of their own over clean latents; a student must "
+        "be trained for it, and a resumed session goes on from clean ones",
+    )
+    reused_blocks: tuple[int, int] | None = Field(
+        None,
+        description="option: blocks (first, one past the last) that a segment's first step runs "
+        "and later ones repeat the say of; a student must be trained for it",
+    )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> RealtimeConfig:
+        if self.reused_blocks is None:
+            return self
+        first, end = self.reused_blocks
+        if not 0 <= first < end:
+            message = f"reused_blocks {self.reused_blocks}: expected a first block and a later end"
+            raise ValueError(message)
+        if self.commits_last_step:
+            message = (
+                f"reused_blocks {self.reused_blocks} beside commits_last_step: the last step "
+                "computes no keys of blocks that it repeats, expected one of the two"
+            )
+            raise ValueError(message)
+        return self

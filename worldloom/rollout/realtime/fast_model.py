@@ -26,6 +26,7 @@ from worldloom.rollout.realtime.attention_choice import fp8_attention_wins
 from worldloom.rollout.realtime.config import RealtimeConfig
 from worldloom.rollout.realtime.fast_decoder import FastDecoder
 from worldloom.rollout.realtime.fast_transformer import FastTransformer
+from worldloom.rollout.realtime.step_cache import NO_BLOCKS
 from worldloom.rollout.realtime.ulysses import PlaceShare
 from worldloom.rollout.world_model import WorldModel, latents_decoded_at_once
 
@@ -48,8 +49,7 @@ def make_fast(
     Args:
         model: the world model.
         config: what is done to it.
-        share: of the tokens, where several processes run its transformer together; attention is
-            in full precision then.
+        share: of the tokens, where several processes run its transformer together.
 
     Raises:
         ConfigError: for a transformer that is not one of plain passes.
@@ -64,16 +64,13 @@ def make_fast(
         )
         raise ConfigError(message)
     linears = _convert(transformer, config)
-    attends_in_fp8, attention = (
-        (False, f"full precision, shared by {share.num_processes} processes")
-        if share is not None
-        else _choose_attention(transformer, config)
-    )
+    attends_in_fp8, attention = _choose_attention(transformer, config, share)
     choices = [f"linear layers: {linears}", f"attention: {attention}"]
     fast = FastTransformer(
         transformer,
         attends_in_fp8=attends_in_fp8,
         captures_graphs=config.captures_graphs,
+        reused_blocks=_reused_blocks(config, transformer),
         share=share,
     )
     device = _decoder_device(config, transformer.device)
@@ -86,10 +83,46 @@ def make_fast(
         transformer=fast,
         decoder=decoder,
         decode_stream=torch.cuda.Stream(device) if has_stream else None,
-        cached_segments=config.cached_segments,
+        cached_latents=config.cached_latents,
+        commits_last_step=_commits_last_step(config, transformer),
     )
+    choices += _options(config)
     log_event(_LOGGER, "model_made_fast", choices=choices)
     return FastModel(made, tuple(choices))
+
+
+def _reused_blocks(config: RealtimeConfig, transformer: WorldModelTransformer) -> range:
+    if config.reused_blocks is None:
+        return NO_BLOCKS
+    blocks = range(*config.reused_blocks)
+    if blocks.stop > transformer.config.num_blocks:
+        message = (
+            f"reused_blocks {config.reused_blocks} of {transformer.config.num_blocks} blocks: "
+            "expected an end within them"
+        )
+        raise ConfigError(message)
+    return blocks
+
+
+def _commits_last_step(config: RealtimeConfig, transformer: WorldModelTransformer) -> bool:
+    if config.commits_last_step and transformer.config.layout != "stream":
+        message = (
+            f"commits_last_step in layout {transformer.config.layout!r}: expected 'stream', the "
+            "layout that commits"
+        )
+        raise ConfigError(message)
+    return config.commits_last_step
+
+
+def _options(config: RealtimeConfig) -> list[str]:
+    """Return what changes the student, in sentences."""
+    options = []
+    if config.commits_last_step:
+        options.append("option: keys and values of the last step instead of a commit")
+    if config.reused_blocks is not None:
+        first, end = config.reused_blocks
+        options.append(f"option: later steps repeat the say of blocks {first} to {end - 1}")
+    return options
 
 
 def _decoder(
@@ -136,13 +169,15 @@ def _convert(transformer: nn.Module, config: RealtimeConfig) -> str:
 
 
 def _choose_attention(
-    transformer: WorldModelTransformer, config: RealtimeConfig
+    transformer: WorldModelTransformer, config: RealtimeConfig, share: PlaceShare | None
 ) -> tuple[bool, str]:
     device = transformer.device
+    shared = "" if share is None else f", shared by {share.num_processes} processes"
     if config.attention == "fp8":
         require_fp8(device)
-        return True, "FP8"
+        return True, f"FP8{shared}"
     if config.attention == "full" or not multiplies_fp8(device):
-        return False, "full precision"
+        return False, f"full precision{shared}"
     choice = fp8_attention_wins(transformer.config, transformer.dtype, device)
-    return choice.wins, choice.sentence
+    wins = choice.wins if share is None else share.all_say(choice.wins, device=device)
+    return wins, f"{choice.sentence}{shared}"

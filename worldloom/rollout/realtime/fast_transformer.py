@@ -3,8 +3,9 @@
 It has the passes of `WorldModelTransformer` over the same weights and answers what that answers,
 to rounding. What differs is when things are worked out: what a prompt says once for as long as it
 stays the same, where the context lies once a segment (`placed`), and everything else in the
-strokes of `block_pass`. Shapes are captured as graphs when they are first seen. A prepared segment
-and a placed context hold until the next of their shape. For inference; it does not know sessions.
+strokes of `block_pass`. Shapes are captured as graphs when they are first seen. A prepared segment,
+a placed context and committed keys hold until the next of their shape. For inference; it does not
+know sessions.
 
 Letters: B samples, C channels, T latents, H W rows and columns, L = T P own tokens, R = B L rows,
 S context tokens, E width, N heads, D channels of a head, G = B T latents, K coordinates.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldloom.errors import ConfigError
@@ -45,11 +46,13 @@ from worldloom.rollout.realtime.captured import Captured, GraphMemory
 from worldloom.rollout.realtime.context_memory import ContextMemory
 from worldloom.rollout.realtime.product import answer_of, format_of
 from worldloom.rollout.realtime.rows import Residual, Update, update
+from worldloom.rollout.realtime.step_cache import NO_BLOCKS, Reuse, StepCache
 from worldloom.rollout.realtime.told_prompts import ToldPrompts
-from worldloom.rollout.realtime.ulysses import PlaceShare, UlyssesMemory
+from worldloom.rollout.realtime.ulysses import PlaceShare, UlyssesFp8Memory, UlyssesMemory
 
 Shape = tuple[int, int, int]  # samples, latents, of them memory
 Prepared = tuple[list[tuple[Tensor, Tensor]], list[ToldActions | None], Rotation]
+Stepped = tuple[Tensor, Tensor | None]  # velocity, and keys and values [2, blocks, B, L, N, D]
 
 
 @dataclass
@@ -58,6 +61,17 @@ class FastSegment(PreparedSegment):
 
     actions: list[ToldActions | None]
     shape: Shape
+    is_stepped: bool = False  # whether a denoising step was taken on it
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A kind of denoising step; each is captured once."""
+
+    shape: Shape
+    has_context: bool
+    keeps: bool  # own keys and values
+    reuse: Reuse
 
 
 class FastTransformer:
@@ -69,6 +83,7 @@ class FastTransformer:
         *,
         attends_in_fp8: bool = False,
         captures_graphs: bool = True,
+        reused_blocks: range = NO_BLOCKS,
         share: PlaceShare | None = None,
     ) -> None:
         """Take a network whose layers are final: quantized, on their device, in their type.
@@ -77,18 +92,14 @@ class FastTransformer:
             transformer: the network; its layers are used, not copied.
             attends_in_fp8: multiply queries, keys and values in FP8 (GPUs from Hopper on).
             captures_graphs: replay passes from graphs; False launches every kernel anew.
-            share: of the tokens, where several processes run the network together; what they send
-                one another is not captured.
+            reused_blocks: whose say a segment's first step leaves for the others to repeat.
+            share: of the tokens, where several processes run the network together.
 
         Raises:
-            ConfigError: for FP8 attention of tokens that are shared.
             MachineError: for FP8 on a device that does not multiply it.
         """
         if attends_in_fp8:
             require_fp8(transformer.device)
-        if attends_in_fp8 and share is not None:
-            message = "attention in FP8 over shared tokens: not built, expected full precision"
-            raise ConfigError(message)
         self._share = share
         self._network = transformer
         self._attends_in_fp8 = attends_in_fp8
@@ -104,9 +115,10 @@ class FastTransformer:
         self._own: dict[Shape, AttentionMemory] = {}
         self._segments: dict[Shape, FastSegment] = {}
         self._prepare: dict[Shape, Captured[Prepared]] = {}
-        self._denoise: dict[tuple[Shape, bool], Captured[Tensor]] = {}
+        self._denoise: dict[_Step, Captured[Stepped]] = {}
         self._commit: dict[tuple[Shape, bool], Captured[Tensor]] = {}
-        self._graph_memory = GraphMemory(is_used=captures_graphs and share is None)
+        self._step_cache = StepCache(reused_blocks)
+        self._graph_memory = GraphMemory(is_used=captures_graphs)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -165,18 +177,29 @@ class FastTransformer:
         context: Context | None = None,
     ) -> Latents:
         """Return the velocity (noise minus data) of latents whose noise levels are sigma."""
-        segment = self._latest(prepared)
-        is_valid = self._require_placed(context)
-        if is_valid is not None:
-            return self._denoised(latents, sigma, segment.shape, is_valid, has_context=True)
-        key = (segment.shape, context is not None)
-        if key not in self._denoise:
-            shape, has_context = key
-            self._denoise[key] = Captured(
-                lambda x, level: self._denoised(x, level, shape, None, has_context=has_context),
-                self._graph_memory,
+        return self._stepped(latents, sigma, prepared, context, keeps=False)[0]
+
+    def denoise_and_keep(
+        self,
+        latents: Latents,
+        sigma: Sigma,
+        prepared: PreparedSegment,
+        context: Context | None = None,
+    ) -> tuple[Latents, list[BlockContext]]:
+        """Return the velocity, and the un-rotated keys and values of the latents as they came.
+
+        Raises:
+            ConfigError: where blocks are left out of later steps, and so have no keys.
+        """
+        if self._step_cache.blocks:
+            message = (
+                f"keys of a step that repeats blocks {self._step_cache.blocks}: they are not "
+                "computed there, expected steps through every block"
             )
-        return self._denoise[key](latents, sigma)
+            raise ConfigError(message)
+        velocity, kept = self._stepped(latents, sigma, prepared, context, keeps=True)
+        assert kept is not None, "a step that keeps has kept"
+        return velocity, _by_block(kept)
 
     def commit(
         self, latents: Latents, prepared: PreparedSegment, context: Context | None = None
@@ -185,17 +208,37 @@ class FastTransformer:
         segment = self._latest(prepared)
         is_valid = self._require_placed(context)
         if is_valid is not None:
-            keys, values = self._committed(latents, segment.shape, is_valid, has_context=True)
-        else:
-            key = (segment.shape, context is not None)
-            if key not in self._commit:
-                shape, has_context = key
-                self._commit[key] = Captured(
-                    lambda x: self._committed(x, shape, None, has_context=has_context),
-                    self._graph_memory,
-                )
-            keys, values = self._commit[key](latents).clone()
-        return [BlockContext(*pair) for pair in zip(keys, values, strict=True)]
+            return _by_block(self._committed(latents, segment.shape, is_valid, has_context=True))
+        key = (segment.shape, context is not None)
+        if key not in self._commit:
+            shape, has_context = key
+            self._commit[key] = Captured(
+                lambda x: self._committed(x, shape, None, has_context=has_context),
+                self._graph_memory,
+            )
+        return _by_block(self._commit[key](latents))
+
+    def _stepped(
+        self,
+        latents: Tensor,
+        sigma: Tensor,
+        prepared: PreparedSegment,
+        context: Context | None,
+        *,
+        keeps: bool,
+    ) -> Stepped:
+        segment = self._latest(prepared)
+        is_valid = self._require_placed(context)
+        reuse = self._step_cache.reuse(is_first=not segment.is_stepped)
+        segment.is_stepped = True
+        step = _Step(segment.shape, context is not None, keeps, reuse)
+        if is_valid is not None:
+            return self._denoised(latents, sigma, step, is_valid)
+        if step not in self._denoise:
+            self._denoise[step] = Captured(
+                lambda x, level: self._denoised(x, level, step, None), self._graph_memory
+            )
+        return self._denoise[step](latents, sigma)
 
     def _latest(self, prepared: PreparedSegment) -> FastSegment:
         if not isinstance(prepared, FastSegment) or (
@@ -246,27 +289,28 @@ class FastTransformer:
         return cosine.half(), sine.half()
 
     def _denoised(
-        self,
-        latents: Tensor,
-        sigma: Tensor,
-        shape: Shape,
-        is_valid: Tensor | None,
-        *,
-        has_context: bool,
-    ) -> Tensor:
-        network = self._network
+        self, latents: Tensor, sigma: Tensor, step: _Step, is_valid: Tensor | None
+    ) -> Stepped:
+        network, shape = self._network, step.shape
         residual, time_BTE, modulations = self._enter(latents, sigma)
-        own = None if has_context else Seen(self._own_memory(shape))
+        own = None if step.has_context else Seen(self._own_memory(shape))
+        kept = self._empty_committed(shape) if step.keeps else None
         for index, block in enumerate(self._blocks):
+            if self._step_cache.skips(index, step.reuse):
+                residual = self._step_cache.repeated(index, residual, shape)
+                continue
+            residual = self._step_cache.entered(index, residual, shape, step.reuse)
+            its = None if kept is None else BlockContext(kept[0, index], kept[1, index])
             seen = own or self._seen(index, is_valid)
-            residual = block(residual, modulations[index], self._told(shape, index), seen)
+            residual = block(residual, modulations[index], self._told(shape, index), seen, its)
+            residual = self._step_cache.left(index, residual, shape, step.reuse)
         speaks = time_BTE.flatten(0, 1)[:, None] + network.head_modulation
         change = Update(norm=network.head_norm, modulation=(speaks[:, 1], speaks[:, 0]))
         _, rows = update(residual, change, format_of(network.head))
         patches = answer_of(network.head, rows, self.dtype).unflatten(0, (*shape[:2], -1))
         if self._share is not None:
             patches = self._share.gathered(patches)
-        return network.to_latents(patches)
+        return network.to_latents(patches), kept
 
     def _committed(
         self, latents: Tensor, shape: Shape, is_valid: Tensor | None, *, has_context: bool
@@ -274,8 +318,7 @@ class FastTransformer:
         """Return keys and values [2, blocks, B, L, N, D]."""
         residual, _, modulations = self._enter(latents, latents.new_zeros(shape[:2]))
         own = None if has_context else Seen(self._own_memory(shape))
-        size = (2, len(self._blocks), *self._size(shape))
-        kept = torch.empty(size, dtype=self.dtype, device=self.device)
+        kept = self._empty_committed(shape)
         last = len(self._blocks) - 1
         for index, block in enumerate(self._blocks):
             its = BlockContext(kept[0, index], kept[1, index])
@@ -310,6 +353,10 @@ class FastTransformer:
             places //= self._share.num_processes
         return shape[0], shape[1] * places, config.num_heads, config.head_dim
 
+    def _empty_committed(self, shape: Shape) -> Tensor:
+        size = (2, len(self._blocks), *self._size(shape))
+        return torch.empty(size, dtype=self.dtype, device=self.device)
+
     def _own_memory(self, shape: Shape) -> AttentionMemory:
         """Return the memory of passes without a context; blocks use it one after another."""
         if shape not in self._own:
@@ -318,7 +365,14 @@ class FastTransformer:
 
     def _memory(self, size: Size) -> AttentionMemory:
         if self._share is not None:
+            if self._attends_in_fp8:
+                return UlyssesFp8Memory(self._share, size, self.device)
             return UlyssesMemory(self._share, size, self.dtype, self.device)
         if self._attends_in_fp8:
             return Fp8Memory(size, self.device)
         return FullMemory(size, self.dtype, self.device)
+
+
+def _by_block(kept: Float[Tensor, "two blocks B L N D"]) -> list[BlockContext]:
+    keys, values = kept
+    return [BlockContext(*pair) for pair in zip(keys, values, strict=True)]

@@ -22,11 +22,15 @@ from torch import Tensor, nn
 from worldloom.errors import ConfigError
 from worldloom.model.config import TransformerConfig
 from worldloom.model.rope import Rotation
+from worldloom.quantize.rows import FP8
 from worldloom.rollout.realtime.attention_memory import (
     FullMemory,
     Mask,
     Rows,
     Size,
+    empty_values,
+    fp8_attention,
+    lay_values,
     read_heads,
 )
 from worldloom.rollout.realtime.product import Product
@@ -76,9 +80,16 @@ class PlaceShare:
 
     def gathered(self, x: Float[Tensor, "B T p *rest"]) -> Float[Tensor, "B T P *rest"]:
         """Return the places of all processes, in order."""
-        parts = [torch.empty_like(x) for _ in range(self.num_processes)]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts, dim=2)
+        parts = x.new_empty(self.num_processes * len(x), *x.shape[1:])
+        dist.all_gather_into_tensor(parts, x.contiguous())
+        whole: Tensor = parts.unflatten(0, (self.num_processes, -1)).movedim(0, 2).flatten(2, 3)
+        return whole
+
+    def all_say(self, answer: bool, device: torch.device) -> bool:
+        """Return whether every process says yes, so that all of them do the same."""
+        said = torch.tensor([int(answer)], device=device)
+        dist.all_reduce(said, dist.ReduceOp.MIN)
+        return bool(said.item())
 
 
 class UlyssesMemory(FullMemory):
@@ -106,6 +117,51 @@ class UlyssesMemory(FullMemory):
         return back.flatten(2).flatten(0, 1)
 
 
+class UlyssesFp8Memory:
+    """The same in FP8 (GPUs only): what changes hands is half as much, and our kernel reads it."""
+
+    def __init__(self, share: PlaceShare, size: Size, device: torch.device) -> None:
+        """Allocate B samples of this process's tokens, and the values of all for its heads."""
+        self._share = share
+        batch, length, heads, head_dim = size
+        count = share.num_processes
+        self._mine = torch.zeros(3, *size, dtype=FP8, device=device)  # queries, keys, values
+        self._values = empty_values((batch, length * count, heads // count, head_dim), device)
+
+    def write_keys(
+        self,
+        first_row: int,
+        keys: Product,
+        norm: nn.RMSNorm | None,
+        rotation: Rotation,
+        plain: Rows | None = None,
+    ) -> None:
+        """Write normed and turned keys from a row on."""
+        turn_into(self._mine[1], first_row, keys, norm, rotation, plain)
+
+    def write_values(
+        self,
+        first_row: int,
+        values: Product,
+        rotation: Rotation | None,
+        plain: Rows | None = None,
+    ) -> None:
+        """Write values from a row on, turned where a rotation is given."""
+        turn_into(self._mine[2], first_row, values, None, rotation, plain)
+
+    def read(
+        self, query: Product, norm: nn.RMSNorm, rotation: Rotation, mask: Mask | None = None
+    ) -> Rows:
+        """Return what this process's queries see of all tokens."""
+        assert mask is None, "all tokens of a shared sequence are there"
+        turn_into(self._mine[0], 0, query, norm, rotation)
+        queries, keys, values = tokens_for_heads(self._mine, self._share.num_processes)
+        lay_values(Product(values.flatten(2).flatten(0, 1)), self._values, len(values), 0)
+        rows = fp8_attention(queries, keys, self._values, query.sums.dtype)
+        back = heads_for_tokens(rows.view(queries.shape)[None], self._share.num_processes)[0]
+        return back.flatten(2).flatten(0, 1)
+
+
 def tokens_for_heads(
     x: Float[Tensor, "kinds B L N D"], num_processes: int
 ) -> Float[Tensor, "kinds B S n D"]:
@@ -130,5 +186,8 @@ def _exchanged(x: Tensor) -> Tensor:
     """Send part i of [W, ...] to process i, and return what came, by sender."""
     x = x.contiguous()
     received = torch.empty_like(x)
-    dist.all_to_all_single(received, x)
+    # Bytes travel alike, whatever they mean; not every backend knows what FP8 means.
+    is_fp8 = x.dtype == FP8
+    parts = (received.view(torch.uint8), x.view(torch.uint8)) if is_fp8 else (received, x)
+    dist.all_to_all_single(*parts)
     return received

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that tests find `ulysses_walk`
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests find what is beside them
 TWINS = Path(__file__).parent / "kernel_twins.py"
 ROOT = Path(__file__).parents[4]
 

@@ -16,7 +16,7 @@ from worldloom.rollout.session import WorldSession
 
 
 def test_on_a_cpu_nothing_is_rounded_unless_asked():
-    made = make_fast(tiny_model(), RealtimeConfig(cached_segments=7))
+    made = make_fast(tiny_model(), RealtimeConfig(cached_latents=7))
     assert made.choices == (
         "linear layers: full precision",
         "attention: full precision",
@@ -56,9 +56,28 @@ def test_a_decoders_gpu_that_is_not_there_is_refused():
         make_fast(tiny_model(), RealtimeConfig(decoder_device="cuda:77"))
 
 
-def test_a_share_of_tokens_is_said_and_attends_in_full_precision():
+def test_a_share_of_tokens_is_said():
     made = make_fast(tiny_reference_model(), RealtimeConfig(), share=PlaceShare(0, 2))
     assert made.choices[1] == "attention: full precision, shared by 2 processes"
+
+
+def test_options_that_change_the_student_are_said():
+    last = make_fast(tiny_model(), RealtimeConfig(commits_last_step=True))
+    assert last.model.commits_last_step
+    assert last.choices[-1] == "option: keys and values of the last step instead of a commit"
+    repeats = make_fast(tiny_model(), RealtimeConfig(reused_blocks=(1, 2)))
+    assert repeats.choices[-1] == "option: later steps repeat the say of blocks 1 to 1"
+
+
+def test_options_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="expected a first block and a later end"):
+        RealtimeConfig(reused_blocks=(2, 2))
+    with pytest.raises(ValueError, match="expected one of the two"):
+        RealtimeConfig(reused_blocks=(1, 2), commits_last_step=True)
+    with pytest.raises(ConfigError, match=r"reused_blocks \(1, 3\) of 2 blocks"):
+        make_fast(tiny_model(), RealtimeConfig(reused_blocks=(1, 3)))
+    with pytest.raises(ConfigError, match="commits_last_step in layout 'reference'"):
+        make_fast(tiny_reference_model(), RealtimeConfig(commits_last_step=True))
 
 
 def test_what_is_fast_already_is_refused():

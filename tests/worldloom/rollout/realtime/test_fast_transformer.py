@@ -1,25 +1,18 @@
 """The fast passes answer what the plain ones answer, through whole sessions."""
 
-import dataclasses
-
-import numpy as np
 import pytest
 import torch
-from tiny import FRAME_SIZE, INTRINSICS, tiny_model, tiny_reference_model
+from small_streams import fast, model_of, prepared_of, walk
+from tiny import CONFIG, tiny_reference_model
 
-from worldloom.actions import Actions
 from worldloom.errors import ConfigError, MachineError
-from worldloom.model.config import TransformerConfig
-from worldloom.model.transformer import Context, WorldModelTransformer
+from worldloom.model.transformer import Context
 from worldloom.quantize.config import QuantizeLinearsConfig
 from worldloom.quantize.convert import quantize_linears
 from worldloom.quantize.linear import Int8Linear
 from worldloom.rollout.realtime.fast_transformer import FastTransformer
 from worldloom.rollout.reference_session import ReferenceSession
-from worldloom.rollout.segment import Conditioner
-from worldloom.rollout.session import WorldSession
 
-IMAGE = np.random.default_rng(0).integers(0, 256, (*FRAME_SIZE, 3)).astype(np.uint8)
 STREAMS = {
     "latent": {},
     "segment": {"reach": "segment"},
@@ -28,33 +21,6 @@ STREAMS = {
     "no prompt in the second block": {"num_text_blocks": 1, "num_action_blocks": 2},
     "one latent": {"segment_latents": 1, "reach": "segment"},
 }
-
-
-def model_of(**changes):
-    """A tiny stream of another shape; what it shares with the tiny one has the same weights."""
-    model = tiny_model()
-    shape = model.transformer.config.model_dump() | changes
-    transformer = WorldModelTransformer(TransformerConfig.model_validate(shape))
-    missing = transformer.load_state_dict(model.transformer.state_dict(), strict=False).missing_keys
-    for name in missing:
-        torch.nn.init.normal_(transformer.get_parameter(name), std=0.1)
-    conditioner = Conditioner(transformer.config, INTRINSICS)
-    transformer.eval().requires_grad_(requires_grad=False)
-    return dataclasses.replace(model, transformer=transformer, conditioner=conditioner)
-
-
-def fast(model):
-    return dataclasses.replace(model, transformer=FastTransformer(model.transformer))
-
-
-def walk(model, session_type=WorldSession, prompt="a room"):
-    session = session_type(model, image=IMAGE, prompt=prompt, seed=0)
-    for yaw in (0.1, -0.2, 0.0, 0.3, 0.1):
-        size = session.segment_frames
-        keyboard, mouse = np.zeros((size, 6), np.float32), np.zeros((size, 2), np.float32)
-        keyboard[:, 0], mouse[:, 1] = 1, yaw
-        session.generate_segment(Actions(keyboard, mouse))
-    return session.truth.latents(range(len(session.truth)))
 
 
 @pytest.mark.parametrize("changes", STREAMS.values(), ids=STREAMS)
@@ -85,13 +51,6 @@ def test_sessions_of_two_prompts_take_turns_on_one_network():
     torch.testing.assert_close(other, walk(model, prompt="a green hall"), rtol=1e-5, atol=1e-5)
 
 
-def prepared_of(model, network):
-    session = WorldSession(model, image=IMAGE, prompt="a room", seed=0)
-    poses = session._on_device(session.pose)
-    windows = session._windows_on_device(session.truth.windows(range(1)))
-    return network.prepare(model.conditioner.clean(poses, windows, session._prompt))
-
-
 def test_a_prepared_segment_is_refused_once_another_was_prepared():
     model = model_of()
     network = FastTransformer(model.transformer)
@@ -101,6 +60,36 @@ def test_a_prepared_segment_is_refused_once_another_was_prepared():
         assert network.denoise(latents, torch.ones(1, 1), new).shape == latents.shape
         with pytest.raises(ValueError, match="another was prepared since"):
             network.denoise(latents, torch.ones(1, 1), old)
+
+
+def kept_by_the_plain_passes(network, noisy, sigma, prepared):
+    """Keys and values of every block as the plain network works them out on its way."""
+    seen = []
+    hooks = [
+        layer.register_forward_hook(lambda *told: seen.append(told[-1]))
+        for block in network.typed_blocks()
+        for layer in (block.self_attn.norm_k, block.self_attn.v)
+    ]
+    network.denoise(noisy, sigma, prepared)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def test_a_step_that_keeps_leaves_the_keys_and_values_of_the_latents_as_they_came():
+    model = model_of()
+    network = FastTransformer(model.transformer)
+    noisy, sigma = torch.randn(1, 4, 1, 4, 4), torch.full((1, 1), 0.6)
+    with torch.no_grad():
+        velocity, kept = network.denoise_and_keep(noisy, sigma, prepared_of(model, network))
+        plain = prepared_of(model, model.transformer)
+        expected = model.transformer.denoise(noisy, sigma, plain)
+        seen = kept_by_the_plain_passes(model.transformer, noisy, sigma, plain)
+    torch.testing.assert_close(velocity, expected, rtol=1e-5, atol=1e-5)
+    found = [x for block in kept for x in (block.keys, block.values)]
+    assert len(found) == len(seen) == 2 * CONFIG.num_blocks
+    for mine, its in zip(found, seen, strict=True):
+        torch.testing.assert_close(mine.flatten(2), its.flatten(2), rtol=1e-5, atol=1e-5)
 
 
 def test_a_context_whose_keys_are_yet_to_come_is_refused():

@@ -95,8 +95,8 @@ class ErrorBuffer:
         kept = self._kept(buckets.tolist(), offered, draws.tolist())
         self.residuals = self.residuals.to(residuals.device)  # it lives where the model learns
         if kept:
-            rows = torch.tensor(list(kept.values()), device=residuals.device)
-            cells = torch.tensor(list(kept), device=residuals.device)
+            rows = _moved(torch.tensor(list(kept.values())), residuals.device)
+            cells = _moved(torch.tensor(list(kept)), residuals.device)
             values = residuals.detach()[rows]
             self.residuals[cells[:, 0], cells[:, 1]] = values.to(self.residuals.dtype)
 
@@ -141,7 +141,7 @@ class ErrorBuffer:
         chosen = torch.rand(count, 1, generator=generator, device=where) < probability
         if is_clean is not None:
             chosen &= ~is_clean.to(where)[:, None]
-        scale = (strength * chosen)[rows, ..., None, None, None].to(latents.device)
+        scale = _moved((strength * chosen)[rows, ..., None, None, None], latents.device)
         added = scale * residuals.to(latents.device, torch.float32)
         return (latents + added).to(latents.dtype)
 
@@ -174,7 +174,7 @@ class ErrorBuffer:
         buckets = torch.searchsorted(ends, picks, right=True)
         slots = picks - (ends - filled)[buckets]
         device = self.residuals.device
-        return self.residuals[buckets.to(device), slots.to(device)]
+        return self.residuals[_moved(buckets, device), _moved(slots, device)]
 
     def _kept(
         self, buckets: list[int], offered: list[bool], draws: list[float]
@@ -215,6 +215,13 @@ class ErrorBuffer:
                 f" {self.config.storage_dtype}, expected at most {limit:.3g}"
             )
             raise TrainingError(message)
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """Return a few numbers on a device, without waiting for what it is at."""
+    if device.type == "cuda" and not values.is_cuda:
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 def _first_step(config: ErrorBufferConfig, total_steps: int | None) -> int:

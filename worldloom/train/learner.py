@@ -233,9 +233,11 @@ class Learner:
         step = self.num_steps + 1
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            whole = self._full_parameters()
-            averages = [self._ema[name] for name in self._trained]
-            torch._foreach_lerp_(averages, [whole[name] for name in self._trained], 1 - decay)
+            if self.config.zero_stage < 3:
+                now = [p.detach() for p in self._trained.values()]
+            else:
+                now = [_whole(p) for p in self._trained.values()]
+            torch._foreach_lerp_(list(self._ema.values()), now, 1 - decay)
 
     # -- loading ----------------------------------------------------------------------------
 

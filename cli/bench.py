@@ -247,6 +247,27 @@ def gpu(
     finish_report(report, output_dir, name, output)
 
 
+@app.command("pair")
+def pair(
+    preset: Annotated[str, typer.Argument(help="Name of a large preset.")] = "mg3-5b",
+    segments: Annotated[int, typer.Option(min=2, help="Segments that count, of each way.")] = 8,
+    samples: Annotated[int, typer.Option(min=1, help="Timed runs of each part.")] = 10,
+    output_dir: Annotated[
+        Path, typer.Option(help="Folder for PRESET-pair.json and PRESET-pair.md.")
+    ] = Path("docs/results/gpu"),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Play a preset on one GPU and on two: decoding on the second, tokens shared by both."""
+    from worldloom.bench.gpu import GpuBenchConfig
+    from worldloom.bench.gpu_pair import measure_pair
+    from worldloom.presets import preset as named
+
+    config = GpuBenchConfig(num_samples=samples, num_warmup=2)
+    command = f"worldloom bench pair {preset} --segments {segments} --samples {samples}"
+    report = measure_pair(config, named(preset), segments, command)
+    finish_report(report, output_dir, f"{preset}-pair", output)
+
+
 @app.command("train")
 def train(
     preset: Annotated[str, typer.Argument(help="Name of a preset.")] = "mg3-5b",

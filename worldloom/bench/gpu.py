@@ -109,7 +109,7 @@ def measure_gpu(
     """
     shape = preset.transformer
     require_memory(shape, require_lone_gpu(device), name="model", weights="bf16")
-    world = _World(config, preset, device)
+    world = World(config, preset, device)
     model = world.fresh()
     inputs = random_inputs(
         later_segment, shape, torch.Generator(device).manual_seed(config.seed + 1)
@@ -147,10 +147,11 @@ def measure_gpu(
     )
 
 
-class _World:
+class World:
     """Makes the preset's model anew, since making it fast converts its layers."""
 
     def __init__(self, config: GpuBenchConfig, preset: ModelPreset, device: torch.device) -> None:
+        """Take a preset; nothing is allocated yet."""
         self._config = config
         self._preset = preset
         self._device = device
@@ -192,7 +193,7 @@ def _parts(config: GpuBenchConfig, model: WorldModel) -> tuple[Measurement, ...]
         decoded = decode_time(model, latents, repeats)
     of_session: tuple[Measurement, ...] = ()
     if shape.layout == "stream":
-        session = _session(config, model)
+        session = session_of(config, model)
         assert isinstance(session, WorldSession), "a stream is walked by a world session"
         with torch.inference_mode():
             play = Play(session, config.jpeg_quality, config.num_encoders, config.seed)
@@ -204,7 +205,8 @@ def _parts(config: GpuBenchConfig, model: WorldModel) -> tuple[Measurement, ...]
     return (*passes, decoded, *of_session, encoded)
 
 
-def _session(config: GpuBenchConfig, model: WorldModel) -> WorldSession | ReferenceSession:
+def session_of(config: GpuBenchConfig, model: WorldModel) -> WorldSession | ReferenceSession:
+    """Begin a walk of a model's kind at an image of noise."""
     generator = np.random.default_rng(config.seed)
     image = generator.integers(0, 256, (*model.frame_size, 3), dtype=np.uint8)
     kind = WorldSession if model.transformer.config.layout == "stream" else ReferenceSession
@@ -213,7 +215,7 @@ def _session(config: GpuBenchConfig, model: WorldModel) -> WorldSession | Refere
 
 def _play(config: GpuBenchConfig, model: WorldModel, warmup: float, seconds: float) -> Played:
     """Play a new session: past its first segments, then warm-up, then what counts."""
-    session = _session(config, model)
+    session = session_of(config, model)
     player: LiveSession = session
     play = Play(player, config.jpeg_quality, config.num_encoders, config.seed)
     play.play(warmup, least_segments=_FULL_AFTER_SEGMENTS)
@@ -223,7 +225,7 @@ def _play(config: GpuBenchConfig, model: WorldModel, warmup: float, seconds: flo
     return played
 
 
-def _ablate(config: GpuBenchConfig, world: _World) -> Sequence[tuple[str, Played]]:
+def _ablate(config: GpuBenchConfig, world: World) -> Sequence[tuple[str, Played]]:
     """Play with one thing off at a time, then with all of it off."""
     rows = []
     for name, changes in _ONE_OFF.items():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from jaxtyping import Shaped
 from torch import Tensor
 
 from worldloom.bench.live import PlayedSegment
@@ -122,11 +123,16 @@ def notes_of(played: Played, peak_bytes: int, choices: Sequence[str]) -> tuple[s
     )
 
 
+def relative_error(expected: Shaped[Tensor, ...], found: Shaped[Tensor, ...]) -> float:
+    """Return how far apart they are, of what was expected."""
+    return float((found - expected).norm() / expected.norm())
+
+
 def parity_note(expected: Tensor, found: Tensor) -> str:
     """Return how far one step's velocity is from that of the plain passes, in a sentence."""
-    error = float((found - expected).norm() / expected.norm())
     return (
-        f"Velocity of one step against the plain passes in bf16: relative error {error:.4f} "
+        "Velocity of one step against the plain passes in bf16: relative error "
+        f"{relative_error(expected, found):.4f} "
         "(random weights, whose errors nothing has learned to absorb)."
     )
 

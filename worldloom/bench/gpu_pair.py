@@ -1,0 +1,195 @@
+"""What a second GPU of the same machine is worth: for decoding, and for sharing the tokens.
+
+A preset is played on one GPU, then with its decoder on another, then with its tokens shared by two
+processes (`ulysses`), each time the same way with random weights; one step of the shared network is
+held to that of the one. The first process measures and makes the report, the second only takes its
+share. It does not know how a report is written.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from worldloom.bench.gpu import GpuBenchConfig, World, session_of
+from worldloom.bench.gpu_machine import require_lone_gpu, software_note
+from worldloom.bench.gpu_parts import Repeats, pass_times, velocity_of
+from worldloom.bench.gpu_report import Played, notes_of, relative_error
+from worldloom.bench.live import Play
+from worldloom.bench.model import random_inputs
+from worldloom.bench.record import BenchReport, Measurement, Table, this_machine
+from worldloom.errors import MachineError
+from worldloom.model.config import TransformerConfig
+from worldloom.model.cost.dry_run import DryRun, later_segment
+from worldloom.presets import ModelPreset
+from worldloom.rollout.realtime.config import RealtimeConfig
+from worldloom.rollout.realtime.fast_model import FastModel, make_fast
+from worldloom.rollout.realtime.ulysses import PlaceShare
+from worldloom.rollout.world_model import WorldModel
+
+_NUM_GPUS = 2
+_ONE, _DECODER, _SHARED = "one GPU", "decoder on the second GPU", "tokens shared by two GPUs"
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way to run it, as it was played."""
+
+    name: str
+    played: Played
+    step: Measurement
+    choices: tuple[str, ...]
+    velocity: Tensor
+
+
+def measure_pair(
+    config: GpuBenchConfig, preset: ModelPreset, num_segments: int, command: str
+) -> BenchReport:
+    """Measure a preset on two GPUs that nothing else uses.
+
+    Args:
+        config: how it is run and how often parts are.
+        preset: what is played.
+        num_segments: segments that are counted, of each way.
+        command: what measures it again.
+
+    Raises:
+        MachineError: for fewer than two GPUs, or one that others use.
+        ConfigError: for a preset whose tokens two processes cannot share.
+    """
+    if torch.cuda.device_count() < _NUM_GPUS:
+        message = f"{torch.cuda.device_count()} GPUs on this machine: expected {_NUM_GPUS}"
+        raise MachineError(message)
+    for index in range(_NUM_GPUS):
+        require_lone_gpu(torch.device("cuda", index))
+    is_shared = preset.transformer.layout == "reference"
+    if is_shared:
+        PlaceShare(0, _NUM_GPUS).require_fit(preset.transformer)
+    world = World(config, preset, torch.device("cuda", 0))
+    elsewhere = RealtimeConfig.model_validate(
+        config.realtime.model_dump() | {"decoder_device": "cuda:1"}
+    )
+    ways = [
+        _way(_ONE, config, make_fast(world.fresh(), config.realtime), num_segments),
+        _way(_DECODER, config, make_fast(world.fresh(), elsewhere), num_segments),
+    ]
+    if is_shared:
+        ways.append(_shared_way(config, preset, num_segments))
+    return _report(ways, command, preset)
+
+
+def _shared_way(config: GpuBenchConfig, preset: ModelPreset, num_segments: int) -> _Way:
+    """Play with a second process that takes half of the tokens."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "store"
+        second = multiprocessing.get_context("spawn").Process(
+            target=_take_share, args=(config, preset, num_segments, 1, store)
+        )
+        second.start()
+        way = _take_share(config, preset, num_segments, 0, store)
+        second.join()
+    if second.exitcode:
+        message = f"second process ended with {second.exitcode}, expected 0; its error is above"
+        raise MachineError(message)
+    return way
+
+
+def _take_share(
+    config: GpuBenchConfig, preset: ModelPreset, num_segments: int, rank: int, store: Path
+) -> _Way:
+    """Run one process's share from beginning to end; both do the same."""
+    device = torch.device("cuda", rank)
+    torch.cuda.set_device(device)
+    dist.init_process_group(
+        "nccl", init_method=f"file://{store}", rank=rank, world_size=_NUM_GPUS, device_id=device
+    )
+    share = PlaceShare.of_this_process(preset.transformer)
+    model = World(config, preset, device).fresh()
+    way = _way(_SHARED, config, make_fast(model, config.realtime, share=share), num_segments)
+    dist.destroy_process_group()
+    return way
+
+
+def _way(name: str, config: GpuBenchConfig, fast: FastModel, num_segments: int) -> _Way:
+    """Measure a step and play; every process of a way calls the same passes as often."""
+    model = fast.model
+    inputs = _inputs(config, model.transformer.config, model)
+    velocity = velocity_of(model, inputs).cpu()
+    with torch.inference_mode():
+        passes = pass_times(
+            model,
+            lambda build: random_inputs(build, model.transformer.config, _generator(config, model)),
+            Repeats(config.num_samples, config.num_warmup),
+        )
+    step = next(one for one in passes if one.name == "denoise step")
+    session = session_of(config, model)
+    play = Play(session, config.jpeg_quality, config.num_encoders, config.seed)
+    play.play(0.0, least_segments=num_segments)
+    played = Played(
+        tuple(play.play(0.0, least_segments=num_segments)), num_warmup=len(play.segments)
+    )
+    play.close()
+    session.close()
+    return _Way(name, played, step, fast.choices, velocity)
+
+
+def _generator(config: GpuBenchConfig, model: WorldModel) -> torch.Generator:
+    return torch.Generator(model.device).manual_seed(config.seed + 1)
+
+
+def _inputs(config: GpuBenchConfig, shape: TransformerConfig, model: WorldModel) -> DryRun:
+    return random_inputs(later_segment, shape, _generator(config, model))
+
+
+def _report(ways: list[_Way], command: str, preset: ModelPreset) -> BenchReport:
+    one = ways[0]
+    rows = tuple(
+        (
+            way.name,
+            f"{way.played.frames_per_second:.1f}",
+            f"{1e3 * sorted(way.played.segment_seconds)[len(way.played.segment_seconds) // 2]:.1f}",
+            str(len(way.played.segment_seconds)),
+            f"{way.step.median:.1f}",
+            f"{way.played.frames_per_second / one.played.frames_per_second:.2f}",
+            f"{relative_error(one.velocity, way.velocity):.4f}",
+        )
+        for way in ways
+    )
+    return BenchReport(
+        title=f"Two GPUs, {preset.transformer.segment_latents} latents a segment",
+        command=command,
+        notes=(
+            *notes_of(one.played, torch.cuda.max_memory_allocated(), one.choices),
+            *(f"{way.name}: {'; '.join(way.choices)}." for way in ways[1:]),
+            "Velocity: relative error of one step against that of one GPU.",
+            software_note(),
+        ),
+        machine=this_machine(torch.device("cuda")),
+        measurements=tuple(
+            part.model_copy(update={"name": f"{way.name}: {part.name}"})
+            for way in ways
+            for part in (way.step, *way.played.measurements)
+        ),
+        bars=(),
+        tables=(
+            Table(
+                title="What a second GPU is worth",
+                columns=(
+                    "what",
+                    "frames a second",
+                    "segment, median ms",
+                    "n",
+                    "denoise step, median ms",
+                    "of one GPU",
+                    "velocity",
+                ),
+                rows=rows,
+            ),
+        ),
+    )

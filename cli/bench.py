@@ -268,6 +268,35 @@ def pair(
     finish_report(report, output_dir, f"{preset}-pair", output)
 
 
+@app.command("options")
+def options(
+    release: Annotated[
+        Path | None, typer.Option(help="Release folder; the starter's by default.")
+    ] = None,
+    walks: Annotated[int, typer.Option(min=2, help="Walks of each way.")] = 8,
+    segments: Annotated[int, typer.Option(min=2, help="Segments of a walk.")] = 8,
+    output_dir: Annotated[Path, typer.Option(help="Folder for options.json and .md.")] = Path(
+        "docs/results/options"
+    ),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Walk with and without what changes a student: how far apart are the frames?"""
+    from services.starter_release import starter_release
+    from worldloom.bench.options import OptionsBenchConfig, measure_options
+    from worldloom.rollout.release import load_release
+
+    folder = release
+    if folder is None:
+        folder = home() / "starter-release"
+        starter_release(folder)
+    config = OptionsBenchConfig(num_walks=walks, num_segments=segments)
+    command = f"worldloom bench options --walks {walks} --segments {segments}"
+    if release is not None:
+        command += f" --release {release}"
+    report = measure_options(config, load_release(folder), command)
+    finish_report(report, output_dir, "options", output)
+
+
 @app.command("train")
 def train(
     preset: Annotated[str, typer.Argument(help="Name of a preset.")] = "mg3-5b",

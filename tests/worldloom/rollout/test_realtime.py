@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, FRAME_SIZE, INTRINSICS, tiny_model
+from tiny import CONFIG, INTRINSICS, tiny_model
+from tiny_release import write_tiny_release
 
 from worldloom.actions import Actions
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.quantize.fp8_linear import multiplies_fp8
 from worldloom.quantize.rows import FP8
-from worldloom.rollout.config import ReleaseConfig, WorldEntry
 from worldloom.rollout.realtime.attention_memory import Fp8Memory, FullMemory
 from worldloom.rollout.realtime.captured import Captured, GraphMemory
 from worldloom.rollout.realtime.config import RealtimeConfig
 from worldloom.rollout.realtime.fast_model import make_fast
 from worldloom.rollout.realtime.fast_release import load_fast_release
 from worldloom.rollout.realtime.product import Product
-from worldloom.rollout.release import load_release, write_release
+from worldloom.rollout.release import load_release
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.session import WorldSession
 
@@ -189,27 +189,8 @@ def test_other_threads_call_cuda_while_a_graph_is_captured():
     assert num_calls
 
 
-def release_at(folder):
-    model = tiny_model()
-    config = ReleaseConfig(
-        transformer=model.transformer.config,
-        intrinsics=model.intrinsics,
-        height=FRAME_SIZE[0],
-        width=FRAME_SIZE[1],
-        worlds=(WorldEntry(name="hall", prompt="a hall"),),
-    )
-    write_release(
-        folder,
-        config,
-        transformer=model.transformer,
-        encoder=model.encoder,
-        decoder=model.decoder,
-        images={"hall": np.zeros((*FRAME_SIZE, 3), np.uint8)},
-    )
-
-
 def test_a_release_opened_fast_shows_nearly_the_cpus_frames(tmp_path):
-    release_at(tmp_path)
+    write_tiny_release(tmp_path, tiny_model())
     full = RealtimeConfig(linears="full", attention="full")
     fast = load_fast_release(tmp_path, full, GPU).release
     assert fast.model.device.type == "cuda"

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from tiny import FRAME_SIZE, tiny_model
+from tiny import tiny_model
+from tiny_release import write_tiny_release
 
 from worldloom.actions import Actions
 from worldloom.errors import MachineError
 from worldloom.quantize.config import QuantizeLinearsConfig
 from worldloom.quantize.convert import quantize_linears
-from worldloom.rollout.config import ReleaseConfig, WorldEntry
 from worldloom.rollout.realtime.config import RealtimeConfig
 from worldloom.rollout.realtime.fast_release import load_fast_release
-from worldloom.rollout.release import load_release, write_release
+from worldloom.rollout.release import load_release
 
 CPU = torch.device("cpu")
 
@@ -21,22 +21,7 @@ CPU = torch.device("cpu")
 def folder(tmp_path):
     model = tiny_model()
     quantize_linears(model.transformer, QuantizeLinearsConfig())
-    config = ReleaseConfig(
-        transformer=model.transformer.config,
-        intrinsics=model.intrinsics,
-        height=FRAME_SIZE[0],
-        width=FRAME_SIZE[1],
-        worlds=(WorldEntry(name="hall", prompt="a hall"),),
-    )
-    write_release(
-        tmp_path,
-        config,
-        transformer=model.transformer,
-        encoder=model.encoder,
-        decoder=model.decoder,
-        images={"hall": np.zeros((*FRAME_SIZE, 3), np.uint8)},
-    )
-    return tmp_path
+    return write_tiny_release(tmp_path, model)
 
 
 def frames_of(release):

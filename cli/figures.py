@@ -110,17 +110,17 @@ def table_text(results: Mapping[str, JsonValue]) -> str:
     return "\n".join([*rows, "", f"Measured on: {_machine_text(machine)}."])
 
 
-def with_table(readme: str, table: str) -> str:
-    """Return the README's text with the table between its markers.
+def between(text: str, table: str, *, start: str = START, end: str = END) -> str:
+    """Return a page's text with a table between two markers.
 
     Raises:
         DataError: when the markers are not there.
     """
-    start, end = readme.find(START), readme.find(END)
-    if not 0 <= start < end:
-        message = f"README lacks {START!r} before {END!r}"
+    first, last = text.find(start), text.find(end)
+    if not 0 <= first < last:
+        message = f"the page lacks {start!r} before {end!r}"
         raise DataError(message)
-    return f"{readme[: start + len(START)]}\n\n{table}\n\n{readme[end:]}"
+    return f"{text[: first + len(start)]}\n\n{table}\n\n{text[last:]}"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     results = json.loads(RESULTS.read_text())
-    text = with_table(README.read_text(encoding="utf-8"), table_text(results))
+    text = between(README.read_text(encoding="utf-8"), table_text(results))
     README.write_text(text, encoding="utf-8")
 
 

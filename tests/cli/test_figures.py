@@ -59,5 +59,5 @@ def test_command_fills_the_readme(tmp_path, monkeypatch) -> None:
 
 
 def test_a_readme_without_markers_is_refused() -> None:
-    with pytest.raises(DataError, match="README lacks"):
-        figures.with_table("# nothing", "table")
+    with pytest.raises(DataError, match="the page lacks"):
+        figures.between("# nothing", "table")

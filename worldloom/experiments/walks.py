@@ -3,10 +3,10 @@
 A session serves one player and keeps a few slots; here every walk's poses and actions are known, so
 all walks advance together and each latent's keys and values are computed once and kept. Noise is a
 session's, a function of the walk's seed and the segment alone, so it does not hang on who else is
-in the batch. It does not know how context is chosen, nor what becomes of the frames.
+in the batch. A walk may also stand in a past that was given to it, for its first segments or for
+all. It does not know how context is chosen, nor what becomes of the frames.
 
-Letters: B walks, L latents, S segments, T latents of a segment, M context latents, P tokens of a
-latent, N heads, D channels of a head, W frames of an action window, F frames.
+Letters: B walks, L latents, T latents of a segment, F frames.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from worldloom.arrays import FloatArray
 from worldloom.data.schema import Clip
+from worldloom.diffusion.schedule import add_noise
 from worldloom.diffusion.solver import make_solver
 from worldloom.diffusion.solver_state import Solver, SolverState, Velocity
 from worldloom.errors import DataError
 from worldloom.evaluate.suite import session_poses
 from worldloom.evaluate.video_quality import Frames
 from worldloom.experiments.memory_plan import ContextPlan
+from worldloom.experiments.walk_past import Chosen, CommittedPast, JoinedPast, Past, Told
 from worldloom.frames import TEMPORAL_STRIDE
-from worldloom.model.attention import BlockContext
-from worldloom.model.transformer import Context
 from worldloom.rollout.segment import Windows, action_windows
 from worldloom.rollout.world_model import (
     WorldModel,
     image_to_video,
     segment_generator,
-    told_sigma,
 )
 
 _WALKS_DECODED_AT_ONCE = 8
@@ -51,9 +50,31 @@ class Walked:
     segment_seconds: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class GivenPast:
+    """Latents that stand in for what a model made itself.
+
+    Attributes:
+        latents: of whole walks.
+        num_segments: how many segments are given and not made; later ones see them, and their own.
+        is_forced: make every segment, each behind the given latents alone (teacher forcing).
+        start_sigma: level of noise at which a forced segment starts, from its own given latents;
+            1 starts from nothing but noise.
+    """
+
+    latents: Float[Tensor, "B L C H W"]
+    num_segments: int = 0
+    is_forced: bool = False
+    start_sigma: float = 1.0
+
+
 @torch.inference_mode()
 def walk(
-    model: WorldModel, cases: Sequence[Clip], plans: Sequence[ContextPlan], seeds: Sequence[int]
+    model: WorldModel,
+    cases: Sequence[Clip],
+    plans: Sequence[ContextPlan],
+    seeds: Sequence[int],
+    given: GivenPast | None = None,
 ) -> Walked:
     """Return the latents of walks along recorded poses and actions, from their start frames.
 
@@ -62,6 +83,7 @@ def walk(
         cases: recordings of one length.
         plans: what each one's segments see.
         seeds: each one's noise.
+        given: a past to stand in; None: what the model makes itself.
 
     Raises:
         DataError: for cases of several lengths.
@@ -69,7 +91,7 @@ def walk(
     if len({case.num_frames for case in cases}) != 1:
         message = f"walks of {sorted({c.num_frames for c in cases})} frames: expected one length"
         raise DataError(message)
-    going = _Going(model, cases, plans)
+    going = _Going(model, cases, plans, given)
     seconds = []
     for segment in range(len(plans[0].chosen)):
         began = time.perf_counter()
@@ -77,7 +99,7 @@ def walk(
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         seconds.append(time.perf_counter() - began)
-    return Walked(going.latents[:, : going.length].cpu(), seconds)
+    return Walked(going.made[:, : going.length].cpu(), seconds)
 
 
 @torch.inference_mode()
@@ -99,68 +121,80 @@ class _Going:
     """Walks under way."""
 
     def __init__(
-        self, model: WorldModel, cases: Sequence[Clip], plans: Sequence[ContextPlan]
+        self,
+        model: WorldModel,
+        cases: Sequence[Clip],
+        plans: Sequence[ContextPlan],
+        given: GivenPast | None,
     ) -> None:
-        self.model = model
+        self.model, self._given = model, given
         config = self._config = model.transformer.config
-        count = len(cases)
-        self._chosen = torch.from_numpy(np.stack([plan.chosen for plan in plans])).to(model.device)
-        self._is_valid = torch.from_numpy(np.stack([plan.is_valid for plan in plans])).to(
-            model.device
-        )
+        self._plans = plans
         frame_poses = np.stack([session_poses(case) for case in cases])
         length = (frame_poses.shape[1] - 1) // TEMPORAL_STRIDE + 1
-        self._poses = self._on_device(frame_poses[:, ::TEMPORAL_STRIDE])
-        self._windows = self._all_windows(cases, length)
-        self._prompt = torch.cat([model.encode_prompt(case.prompt) for case in cases])
-        shape = (count, length, config.tokens_per_latent_frame, config.num_heads, config.head_dim)
-        dtype = model.transformer.dtype
-        self._blocks = [
-            BlockContext(
-                torch.zeros(shape, dtype=dtype, device=model.device),
-                torch.zeros(shape, dtype=dtype, device=model.device),
-            )
-            for _ in range(config.num_blocks)
-        ]
+        self._told = Told(
+            model,
+            _on_device(frame_poses[:, ::TEMPORAL_STRIDE], model),
+            _all_windows(cases, length, model),
+            torch.cat([model.encode_prompt(case.prompt) for case in cases]),
+        )
+        self._past: Past = (CommittedPast if config.commits else JoinedPast)(self._told)
         grid = (config.latent_channels, config.latent_height, config.latent_width)
-        self.latents = torch.zeros(count, length, *grid, device=model.device)
+        self.made = torch.zeros(len(cases), length, *grid, device=model.device)
         self.length = 0
         videos = [image_to_video(case.frames[0], model.frame_size) for case in cases]
         first = model.encoder(torch.cat(videos).to(model.device))[0]
-        self._commit(first, None)
+        self._take(first, slice(0, 1), None)
 
     def advance(self, segment: int, generators: Sequence[torch.Generator]) -> None:
         """Generate and commit every walk's next segment."""
-        model, start = self.model, self.length
-        new = slice(start, start + self._config.segment_latents)
-        anchor = self._poses[:, start - 1]
-        context = self._context(segment, anchor)
-        prepared = model.transformer.prepare(
-            model.conditioner.noisy(
-                self._poses[:, new], anchor, self._windows_of(new), self._prompt
-            )
-        )
+        new = slice(self.length, self.length + self._config.segment_latents)
+        chosen = self._chosen(segment)
+        given = self._given
+        if given is not None and segment < given.num_segments:
+            self._take(self._given_at(new), new, chosen)
+            return
+        velocity = self._past.velocity(new, chosen)
+        start = None
+        if given is not None and given.start_sigma < 1:
+            start = self._given_at(new)
+        self._take(self._solve(velocity, generators, start), new, chosen)
 
-        def velocity(noisy: Tensor, sigma: Tensor) -> Tensor:
-            told = told_sigma(sigma, model.sampler)[:, None]
-            levels = told.expand(-1, self._config.segment_latents)
-            return model.transformer.denoise(noisy, levels, prepared, context).float()
+    def _take(self, made: Float[Tensor, "B C T H W"], new: slice, chosen: Chosen | None) -> None:
+        """Keep what was made, and commit it or what is given instead."""
+        given = self._given
+        instead = given is not None and (given.is_forced or not new.start)
+        self.made[:, new] = made.transpose(1, 2)
+        self._past.commit(self._given_at(new) if instead else made, new, chosen)
+        self.length = new.stop
 
-        latents = self._solve(velocity, generators)
-        self._commit(latents, context)
+    def _given_at(self, new: slice) -> Float[Tensor, "B C T H W"]:
+        assert self._given is not None
+        return self._given.latents[:, new].transpose(1, 2).to(self.model.device)
 
-    def _solve(self, velocity: Velocity, generators: Sequence[torch.Generator]) -> Tensor:
-        """Return latents [B, C, T, H, W], each walk's drawn from its own generator."""
+    def _solve(
+        self,
+        velocity: Velocity,
+        generators: Sequence[torch.Generator],
+        start: Float[Tensor, "B C T H W"] | None,
+    ) -> Float[Tensor, "B C T H W"]:
+        """Return what the solver makes of each walk's own noise, or of a start with some of it."""
         sampler, config = self.model.sampler, self._config
         grid = (config.latent_channels, config.segment_latents)
         shape = (1, *grid, config.latent_height, config.latent_width)
-        sigmas = torch.tensor([*sampler.sigmas, 0.0])
+        levels = sampler.sigmas
+        noise = [torch.randn(shape, generator=each).to(self.model.device) for each in generators]
+        if start is not None and self._given is not None:
+            level = self._given.start_sigma
+            levels = (level,)
+            noise = [
+                add_noise(start[row : row + 1], each, torch.full((1,), level).to(each.device))
+                for row, each in enumerate(noise)
+            ]
+        sigmas = torch.tensor([*levels, 0.0])
         solvers: list[Solver] = [make_solver(sampler.solver, sigmas) for _ in generators]
-        states = [
-            SolverState(torch.randn(shape, generator=generator).to(self.model.device))
-            for generator in generators
-        ]
-        for level in sampler.sigmas:
+        states = [SolverState(each) for each in noise]
+        for level in levels:
             noisy = torch.cat([state.latents for state in states])
             told = torch.full((len(noisy),), level, device=noisy.device)
             answers = velocity(noisy, told).split(1)
@@ -172,73 +206,26 @@ class _Going:
             ]
         return torch.cat([state.latents for state in states])
 
-    def _context(self, segment: int, anchor: Float[Tensor, "B 4 4"]) -> Context:
-        chosen, is_valid = self._chosen[:, segment], self._is_valid[:, segment]
-        rows = torch.arange(len(chosen), device=chosen.device)[:, None]
-        return self.model.conditioner.context(
-            [_picked(block, rows, chosen) for block in self._blocks],
-            self._poses[rows, chosen],
-            anchor,
-            self.length - chosen,
-            is_valid,
-        )
-
-    def _commit(self, latents: Float[Tensor, "B C T H W"], seen: Context | None) -> None:
-        """Take in latents: their values, and their keys and values block by block."""
-        start, count = self.length, latents.shape[2]
-        new = slice(start, start + count)
-        self.latents[:, new] = latents.transpose(1, 2)
-        for kept, own in zip(self._blocks, self._committed(latents, new, seen), strict=True):
-            tokens = (count, self._config.tokens_per_latent_frame)
-            kept.keys[:, new] = own.keys.unflatten(1, tokens)
-            kept.values[:, new] = own.values.unflatten(1, tokens)
-        self.length += count
-
-    def _committed(self, latents: Tensor, new: slice, seen: Context | None) -> list[BlockContext]:
-        """Return keys and values [B, T P, N, D], computed as the configuration's reach says."""
-        transformer, conditioner = self.model.transformer, self.model.conditioner
-        poses, windows, prompt = self._poses[:, new], self._windows_of(new), self._prompt
-        if self._config.reach == "window" and seen is not None:
-            anchor = self._poses[:, new.start - 1]
-            prepared = transformer.prepare(conditioner.noisy(poses, anchor, windows, prompt))
-            return transformer.commit(latents, prepared, seen)
-        if self._config.reach == "segment" or latents.shape[2] == 1:
-            prepared = transformer.prepare(conditioner.clean(poses, windows, prompt))
-            return transformer.commit(latents, prepared)
-        batch, count = len(latents), latents.shape[2]
-        apart = latents.transpose(1, 2).flatten(0, 1)[:, :, None]
-        alone = (windows[0].flatten(0, 1)[:, None], windows[1].flatten(0, 1)[:, None])
-        own_prompt = prompt.repeat_interleave(count, dim=0)
-        prepared = transformer.prepare(
-            conditioner.clean(poses.flatten(0, 1)[:, None], alone, own_prompt)
-        )
-        return [
-            BlockContext(
-                block.keys.unflatten(0, (batch, count)).flatten(1, 2),
-                block.values.unflatten(0, (batch, count)).flatten(1, 2),
+    def _chosen(self, segment: int) -> Chosen:
+        latents, is_valid = (
+            torch.from_numpy(np.stack(rows)).to(self.model.device)
+            for rows in (
+                [plan.chosen[segment] for plan in self._plans],
+                [plan.is_valid[segment] for plan in self._plans],
             )
-            for block in transformer.commit(apart, prepared)
-        ]
-
-    def _all_windows(self, cases: Sequence[Clip], length: int) -> Windows:
-        at = torch.arange(length).expand(len(cases), -1)
-        width = self._config.action_window_frames
-        keyboard, mouse = (
-            action_windows(torch.from_numpy(np.stack(rows)), at, width).to(self.model.device)
-            for rows in ([c.keyboard for c in cases], [c.mouse for c in cases])
         )
-        return keyboard, mouse
-
-    def _windows_of(self, latents: slice) -> Windows:
-        return self._windows[0][:, latents], self._windows[1][:, latents]
-
-    def _on_device(self, poses: FloatArray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(poses)).float().to(self.model.device)
+        return Chosen(latents, is_valid)
 
 
-def _picked(
-    block: BlockContext, rows: Int[Tensor, "B 1"], chosen: Int[Tensor, "B M"]
-) -> BlockContext:
-    return BlockContext(
-        block.keys[rows, chosen].flatten(1, 2), block.values[rows, chosen].flatten(1, 2)
+def _all_windows(cases: Sequence[Clip], length: int, model: WorldModel) -> Windows:
+    at = torch.arange(length).expand(len(cases), -1)
+    width = model.transformer.config.action_window_frames
+    keyboard, mouse = (
+        action_windows(torch.from_numpy(np.stack(rows)), at, width).to(model.device)
+        for rows in ([c.keyboard for c in cases], [c.mouse for c in cases])
     )
+    return keyboard, mouse
+
+
+def _on_device(poses: FloatArray, model: WorldModel) -> Float[Tensor, "B L 4 4"]:
+    return torch.from_numpy(np.ascontiguousarray(poses)).float().to(model.device)

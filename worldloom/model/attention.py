@@ -76,10 +76,17 @@ class SelfAttention(nn.Module):
         own: BlockContext,
         context: BlockContext | None = None,
         view: ContextView | None = None,
+        own_valid: Bool[Tensor, "B L"] | None = None,
     ) -> Tokens:
-        """Return the attended tokens; `own` are their un-rotated keys and values."""
+        """Return the attended tokens; `own` are their un-rotated keys and values.
+
+        Of the own tokens nobody looks at those that `own_valid` leaves out.
+        """
         q_BLND = rotate(_split(self.norm_q(self.q(x_BLE)), self.num_heads), rotation)
         k_BSND, v_BSND, mask = self._seen(own, rotation, context, view)
+        if own_valid is not None:
+            assert context is None, "a sequence with tokens left out has no context beside it"
+            mask = own_valid[:, None, None, :]
         out_BNLD = attend(
             q_BLND.to(x_BLE.dtype).transpose(1, 2),
             k_BSND.to(x_BLE.dtype).transpose(1, 2),

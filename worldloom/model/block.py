@@ -41,6 +41,7 @@ class SegmentPlan:
     keyboard: Tensor  # [B, T, W, keys]
     mouse: Tensor  # [B, T, W, axes]
     num_memory: int  # leading latents that are memory
+    is_valid: Tensor | None = None  # [B, L] tokens that are there; None if all are
 
 
 @dataclass
@@ -103,8 +104,9 @@ class TransformerBlock(nn.Module):
     ) -> Tokens:
         """Return the tokens after the block; `own` is what `keys_values` returned for them."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self._modulations(modulation)
+        normed = _modulated(self.norm1(x_BLE), scale1, shift1)
         attended = self.self_attn(
-            _modulated(self.norm1(x_BLE), scale1, shift1), segment.rotation, own, context, view
+            normed, segment.rotation, own, context, view, own_valid=segment.is_valid
         )
         x_BLE = x_BLE + _gated(attended, gate1)
         x_BLE = x_BLE * (1 + plan.camera_scale) + plan.camera_shift

@@ -10,7 +10,7 @@ from worldloom.config import Config
 from worldloom.errors import ConfigError
 from worldloom.frames import TEMPORAL_STRIDE
 
-Reach = Literal["latent", "segment", "window"]
+Reach = Literal["latent", "segment", "window", "bidirectional"]
 
 
 class TransformerConfig(Config):
@@ -91,7 +91,9 @@ class TransformerConfig(Config):
     reach: Reach = Field(
         "latent",
         description="what a committed latent attends to while its keys and values are computed "
-        "(stream layout): itself, its segment, or the window that its segment saw",
+        "(stream layout): itself, its segment, or the window that its segment saw; bidirectional "
+        "commits nothing: context and new latents read each other anew at every step, which is "
+        "what the others are compared with and no session runs",
     )
     accepts_inexact_replay: bool = Field(
         False,
@@ -203,6 +205,11 @@ class TransformerConfig(Config):
     def num_context_latents(self) -> int:
         """Committed latents that a segment can see."""
         return self.num_past_latents + self.num_memory_latents
+
+    @property
+    def commits(self) -> bool:
+        """Whether keys and values of clean latents are computed once and kept."""
+        return self.layout == "stream" and self.reach != "bidirectional"
 
     @property
     def has_exact_replay(self) -> bool:

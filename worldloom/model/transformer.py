@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from worldloom.errors import ConfigError
 from worldloom.model.attention import BlockContext, ContextView
 from worldloom.model.block import BlockPlan, SegmentPlan, TransformerBlock
 from worldloom.model.camera_injection import RayEmbedding
@@ -51,6 +52,7 @@ class SegmentConditions:
     mouse: Tensor  # [B, T, W, axes]
     prompt: Tensor  # [B, W] token numbers (learned encoder), or [B, W, text_dim] embeddings
     num_memory: int = 0  # leading latents that are memory (reference layout)
+    is_valid: Tensor | None = None  # [B, L] tokens that are there; None if all are
 
 
 @dataclass
@@ -134,6 +136,7 @@ class WorldModelTransformer(nn.Module):
             keyboard=conditions.keyboard.to(self.dtype),
             mouse=conditions.mouse.to(self.dtype),
             num_memory=conditions.num_memory,
+            is_valid=conditions.is_valid,
         )
         return PreparedSegment(
             segment, [block.plan(rays_BLE, prompt_BWE) for block in self.typed_blocks()]
@@ -166,7 +169,17 @@ class WorldModelTransformer(nn.Module):
     def commit(
         self, latents: Latents, prepared: PreparedSegment, context: Context | None = None
     ) -> list[BlockContext]:
-        """Return the un-rotated keys and values [B, L, N, D] of clean latents, block by block."""
+        """Return the un-rotated keys and values [B, L, N, D] of clean latents, block by block.
+
+        Raises:
+            ConfigError: where nothing is ever committed.
+        """
+        if self.config.reach == "bidirectional":
+            message = (
+                "reach 'bidirectional' commits nothing, so it serves comparisons alone: expected "
+                "a model of reach latent, segment or window"
+            )
+            raise ConfigError(message)
         sigma = latents.new_zeros(latents.shape[0], latents.shape[2])
         x_BLE, _, modulation = self.embed(latents, sigma)
         view = self._view(context)

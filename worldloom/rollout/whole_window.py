@@ -20,8 +20,8 @@ from worldloom.model.transformer import (
     PreparedSegment,
     SegmentConditions,
     Sigma,
-    WorldModelTransformer,
 )
+from worldloom.rollout.world_model import Network
 
 
 def joined_conditions(
@@ -59,7 +59,7 @@ def joined_conditions(
 
 
 def denoise_joined(
-    transformer: WorldModelTransformer,
+    transformer: Network,
     context: Float[Tensor, "B M C H W"],
     noisy: Latents,
     sigma: Sigma,

@@ -21,6 +21,7 @@ from worldloom.model.attention import BlockContext
 from worldloom.model.block import TransformerBlock
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.rollout.segment import Conditioner
+from worldloom.rollout.whole_window import denoise_joined, joined_conditions
 from worldloom.train.clip_context import (
     ClipBatch,
     commit_clips,
@@ -61,6 +62,8 @@ def predict_velocity(
         noisy: all segments, clip by clip.
         sigma: their noise levels.
     """
+    if transformer.config.reach == "bidirectional":
+        return _predict_joined(transformer, conditioner, batch, seen, noisy, sigma)
     num_segments = batch.context_indices.shape[1]
     context, anchor = segment_context(conditioner, batch, num_segments)
     blocks = _context_blocks(transformer, conditioner, batch, seen)
@@ -116,6 +119,36 @@ def checkpoint_blocks(transformer: WorldModelTransformer) -> None:
         assert isinstance(block, TransformerBlock)
         again = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
         block.forward = again  # type: ignore[method-assign]
+
+
+def _predict_joined(
+    transformer: WorldModelTransformer,
+    conditioner: Conditioner,
+    batch: ClipBatch,
+    seen: Seen,
+    noisy: Float[Tensor, "BS C T H W"],
+    sigma: Float[Tensor, " BS"],
+) -> Float[Tensor, "BS C T H W"]:
+    """Return the velocity where each segment and its context are one sequence."""
+    chosen, slots = batch.context_indices, transformer.config.num_memory_latents
+    num_segments = chosen.shape[1]
+    rows = torch.arange(len(chosen), device=chosen.device)[:, None, None]
+
+    def picked(values: Tensor, which: Tensor = chosen) -> Tensor:
+        return values[rows, which].flatten(0, 1)
+
+    context, anchor = segment_context(conditioner, batch, num_segments)
+    of_segment = noisy_conditions(conditioner, batch, anchor, num_segments)
+    windows = (picked(batch.keyboard), picked(batch.mouse))
+    of_context = conditioner.noisy(picked(batch.poses), anchor, windows, of_segment.prompt)
+    memory = seen.past if seen.memory is None else seen.memory
+    clean = torch.cat(
+        [picked(memory, chosen[..., :slots]), picked(seen.past, chosen[..., slots:])], dim=1
+    )
+    clean = clean * batch.context_valid.flatten(0, 1)[..., None, None, None]
+    prepared = transformer.prepare(joined_conditions(context, of_context, of_segment, slots))
+    levels = sigma[:, None].expand(-1, noisy.shape[2])
+    return denoise_joined(transformer, clean, noisy, levels, prepared)
 
 
 def _context_blocks(

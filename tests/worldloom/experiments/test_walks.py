@@ -11,11 +11,12 @@ from tiny import tiny_model, tiny_transformer
 
 from worldloom.evaluate.suite import session_poses
 from worldloom.experiments.memory_plan import Retrieval, plan_context
-from worldloom.experiments.walks import films, walk
+from worldloom.experiments.walks import GivenPast, films, walk
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.session import WorldSession
+from worldloom.train.vae_windows import to_video
 
 SEEDS = [11, 12, 13]
 
@@ -59,6 +60,49 @@ def test_a_batch_of_walks_is_what_sessions_give(cases, reach):
         expected, expected_frames = session_walk(model, case, seed)
         assert torch.allclose(latents, expected, atol=2e-4)
         assert np.abs(frames.astype(int) - expected_frames).max() <= 1
+
+
+def truth(model, cases):
+    """The recordings' own latents."""
+    with torch.inference_mode():
+        return torch.cat(
+            [model.encoder(to_video(case.frames))[0].transpose(1, 2) for case in cases]
+        )
+
+
+@pytest.mark.parametrize("reach", ["latent", "window", "bidirectional"])
+def test_first_segments_that_are_given_are_what_later_ones_see(cases, reach):
+    model = with_shape(tiny_model(), reach=reach, accepts_inexact_replay=True)
+    plans = plans_of(model, cases)
+    own = walk(model, cases, plans, SEEDS).latents
+    # What it made itself, given back, changes nothing; something else does, and from there on.
+    same = walk(model, cases, plans, SEEDS, GivenPast(own, num_segments=2)).latents
+    assert torch.allclose(same, own, atol=1e-4)
+    given = GivenPast(truth(model, cases), num_segments=2)
+    other = walk(model, cases, plans, SEEDS, given).latents
+    assert torch.equal(other[:, 1:7], given.latents[:, 1:7])
+    assert not torch.allclose(other[:, 7:10], own[:, 7:10], atol=1e-3)
+
+
+@pytest.mark.parametrize("reach", ["latent", "bidirectional"])
+def test_a_forced_segment_hangs_on_no_other(cases, reach):
+    model = with_shape(tiny_model(), reach=reach)
+    plans, given = plans_of(model, cases), truth(model, cases)
+    forced = walk(model, cases, plans, SEEDS, GivenPast(given, is_forced=True)).latents
+    behind = walk(model, cases, plans, SEEDS, GivenPast(given, num_segments=3)).latents
+    assert torch.allclose(forced[:, 10:13], behind[:, 10:13], atol=1e-4)
+    assert not torch.allclose(forced[:, 4:7], given[:, 4:7], atol=1e-3)
+
+
+def test_a_forced_segment_may_start_near_its_own_latents(cases):
+    model = tiny_model()
+    plans, given = plans_of(model, cases), truth(model, cases)
+    near, far = (
+        walk(model, cases, plans, SEEDS, GivenPast(given, is_forced=True, start_sigma=sigma))
+        for sigma in (0.01, 0.9)
+    )
+    near_gap, far_gap = ((made.latents - given)[:, 1:].abs().mean() for made in (near, far))
+    assert near_gap < 0.1 < far_gap
 
 
 def test_no_memory_is_a_session_without_memory(cases):

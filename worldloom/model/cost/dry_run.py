@@ -32,7 +32,7 @@ class DryRun:
 def later_segment(config: TransformerConfig, batch: int = 1) -> DryRun:
     """Return the inputs of denoising a segment after the first, its memory and past all there."""
     num_latents = config.segment_latents
-    if config.layout == "stream":
+    if config.commits:
         return _inputs(config, batch, num_latents, _context(config, batch))
     inputs = _inputs(config, batch, config.num_context_latents + num_latents, None)
     inputs.conditions.num_memory = config.num_memory_latents

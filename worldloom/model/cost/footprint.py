@@ -70,8 +70,7 @@ def footprint(config: TransformerConfig) -> Footprint:
     """Count what a transformer of this shape is and computes."""
     transformer = meta_transformer(config)
     prepare, evaluation = count_forward(transformer)
-    is_stream = config.layout == "stream"
-    commit = count_commit(transformer).total if is_stream else 0
+    commit = count_commit(transformer).total if config.commits else 0
     forward = prepare.plus(evaluation)
     return Footprint(
         parameters=count_parameters(transformer),
@@ -107,9 +106,8 @@ def _tokens(config: TransformerConfig) -> TokenCounts:
     per_latent = config.tokens_per_latent_frame
     context = per_latent * config.num_context_latents
     own = per_latent * config.segment_latents
-    is_stream = config.layout == "stream"
     return TokenCounts(
         first_segment=per_latent * config.first_segment_latents,
-        later_segment=own if is_stream else context + own,
-        context=context if is_stream else 0,
+        later_segment=own if config.commits else context + own,
+        context=context if config.commits else 0,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from services.inference.engine import EngineConfig
 from services.inference.repository import RepositoryConfig, build_repository
 from services.inference.server import InferenceServer, ServerConfig
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "worldloom"))  # so that tests find `tiny`
 
 SLOW_SEED = 29
 

@@ -197,15 +197,16 @@ _NANO_REFERENCE = _derived(
 )
 
 _FREEDOOM = TransformerConfig(
+    latent_channels=24,
     latent_height=12,
     latent_width=20,
     dim=192,
     num_blocks=6,
     num_heads=6,
-    ffn_dim=768,
+    ffn_dim=576,
     num_action_blocks=3,
     action_dim=96,
-    num_text_blocks=2,
+    num_text_blocks=1,
 )
 
 _MG3_5B = _derived(

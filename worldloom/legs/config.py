@@ -54,7 +54,11 @@ class LegConfig(Config):
     stage: Stage = Field(description="which stage of training")
     preset: str = Field("freedoom", description="a stream preset with the small VAE")
     shape: tuple[str, ...] = Field((), description="path=value overrides of the preset's shape")
-    vae: VAEConfig = Field(VAEConfig(), description="shape of a VAE that is trained from nothing")
+    vae: VAEConfig = Field(
+        VAEConfig(),
+        description="widths of a VAE that is trained from nothing; its channels and stride are the "
+        "preset's",
+    )
     minutes: float = Field(
         8.0, gt=0, description="time of training, once the first clips are there"
     )

@@ -28,7 +28,7 @@ from worldloom.train.vae_windows import to_video
 
 logger = logging.getLogger(__name__)
 
-_CLIPS_AT_ONCE = 4
+_CLIPS_AT_ONCE = 8
 _WAIT_SECONDS = 0.2
 _POLL_SECONDS = 0.5
 

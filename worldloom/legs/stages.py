@@ -32,6 +32,7 @@ from worldloom.legs.recipes import (
 )
 from worldloom.memory.config import RetrievalConfig
 from worldloom.model.transformer import WorldModelTransformer
+from worldloom.model.vae.vae_config import VAEConfig
 from worldloom.model.vae.vae_init import init_from_patches, video_patches
 from worldloom.model.vae.video_vae import (
     VideoVAE,
@@ -234,11 +235,16 @@ def _required_vae(leg: Leg) -> VideoVAE:
 def _starting_vae(leg: Leg, frames: Sequence[Frames]) -> VideoVAE:
     if (leg.weights / "vae").is_dir():
         return load_vae(leg.weights / "vae")
+    shape = leg.model.transformer
+    fitting: dict[str, JsonValue] = {
+        "latent_channels": shape.latent_channels,
+        "spatial_stride": shape.spatial_stride,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(leg.config.seed)
-        vae = VideoVAE(leg.config.vae)
+        vae = VideoVAE(parse_config(VAEConfig, {**resolved(leg.config.vae), **fitting}))
     generator = torch.Generator().manual_seed(leg.config.seed)
-    stride = leg.config.vae.spatial_stride
+    stride = shape.spatial_stride
     windows = [to_video(clip[:_INIT_FRAMES]) for clip in frames[:_STATISTICS_CLIPS]]
     init_from_patches(vae, torch.cat([video_patches(w, stride, generator) for w in windows]))
     return vae

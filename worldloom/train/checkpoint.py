@@ -35,7 +35,7 @@ class TrainingCheckpoint:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write bytes to a file that a reader sees whole or not at all, even after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")  # others may write it too
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

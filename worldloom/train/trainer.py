@@ -277,7 +277,8 @@ class _Run:
                 "evaluations": [dict(row) for row in self.result.evaluations],
             }
             save_checkpoint(self.folder, TrainingCheckpoint(tensors, values))
-        torch.distributed.barrier()
+        if num_processes() > 1:
+            torch.distributed.barrier()
         self.saved_step = self.step
 
     def _boundary(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from components.task_status import write_json
 from pipelines.definition import PipelineDefinition
-from pipelines.presets import PRESETS
+from pipelines.presets import FINE_TUNING, PRESETS
 from worldloom.config import (
     Config,
     JsonValue,
@@ -28,8 +28,10 @@ from worldloom.errors import ConfigError
 TaskValues = Mapping[str, Mapping[str, JsonValue]]
 
 
-def preset_values(definition: PipelineDefinition, preset: str) -> TaskValues:
-    """Return a preset's settings for the tasks of a pipeline.
+def preset_values(
+    definition: PipelineDefinition, preset: str, *, has_starter: bool = False
+) -> TaskValues:
+    """Return a preset's settings for the tasks of a pipeline, those of fine-tuning over them.
 
     Raises:
         ConfigError: if there is no such preset.
@@ -37,7 +39,9 @@ def preset_values(definition: PipelineDefinition, preset: str) -> TaskValues:
     if preset not in PRESETS:
         message = f"no preset {preset!r}; known: {', '.join(PRESETS)}"
         raise ConfigError(message)
-    return {task: values for task, values in PRESETS[preset].items() if task in definition.entries}
+    layers = [PRESETS[preset], FINE_TUNING.get(preset, {}) if has_starter else {}]
+    values = merged(*layers)
+    return {task: values[task] for task in values if task in definition.entries}
 
 
 def read_values(definition: PipelineDefinition, path: Path) -> TaskValues:

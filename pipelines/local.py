@@ -122,7 +122,7 @@ def prepare_run(request: RunRequest) -> PreparedRun:
         raise ConfigError(message)
     cache = request.home / "cache"
     from_file = read_values(definition, request.config_file) if request.config_file else {}
-    preset = preset_values(definition, request.preset)
+    preset = preset_values(definition, request.preset, has_starter=request.starter is not None)
     starter = starter_values(definition, request.starter) if request.starter else {}
     values = merged(preset, starter, from_file, request.values)
     code = {task: code_files(entry) for task, entry in definition.entries.items()}

@@ -42,7 +42,8 @@ def build_page(
     report: EvaluationReport,
     walks: Sequence[RecordedWalk],
     served: Sequence[Frames],
-    film: Path,
+    told: Mapping[str, Frames],
+    film_file: Path,
     metrics: Mapping[str, Path],
 ) -> str:
     """Return the page of a run.
@@ -52,7 +53,8 @@ def build_page(
         report: the evaluation of this run's release.
         walks: the recorded walks; the turns of the first are drawn.
         served: the frames that the server sent for each, as many as were recorded.
-        film: all beside each other, MP4.
+        told: the frames that the server sent for each command from the same start.
+        film_file: all walks beside their recordings, MP4.
         metrics: a `metrics.json` for each trained artifact.
     """
     from worldloom.evaluate.config import TurningConfig
@@ -65,13 +67,14 @@ def build_page(
         return Strip(title, sheet)
 
     media = PageMedia(
-        film=film.read_bytes(),
+        film=film_file.read_bytes(),
         film_caption=_CAPTION,
         strips=[
             strip(f"{walk.name}, {label}", film)
             for walk, frames in zip(walks, served, strict=True)
             for label, film in (("served", frames), ("recorded", walk.clip.frames))
-        ],
+        ]
+        + [strip(f"{walks[-1].name}, told to {name}", frames) for name, frames in told.items()],
         curves=_curves(metrics),
         walk_trace=trace_turn(walks[0].clip, served[0], TurningConfig()),
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SUMMARY_FILE = "summary.json"
 FILM_FILE = "walk.mp4"
 CONTACT_SHEET_FILE = "contact_sheet.png"
+COMMANDS_FILE = "commands.png"
 PAGE_FILE = "report.html"
 _FILM_FACTOR = 3
 _SHEET_COLUMNS = 9
@@ -48,13 +49,15 @@ def write_demo(
     """
     served = served_frames(walks, played)
     write_films(out, walks, served)
+    told = command_frames(played)
+    write_commands(out, told)
     statuses = statuses_of(run_folder)
     report = _evaluation_report(statuses)
     summary = _figures_of_run(run_folder.name, statuses, report)
     summary |= _figures_of_walks(walks, played, served)
     summary |= {"stages": {name: dict(stage) for name, stage in stages.items()}}
     (out / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
-    page = build_page(summary, report, walks, served, out / FILM_FILE, _metrics(statuses))
+    page = build_page(summary, report, walks, served, told, out / FILM_FILE, _metrics(statuses))
     (out / PAGE_FILE).write_text(page)
     return _answer(out, summary)
 
@@ -100,6 +103,21 @@ def write_films(out: Path, walks: Sequence[RecordedWalk], served: Sequence[Frame
         for label, film in (("served", frames), ("ground truth", truth))
     ]
     write_png(out / CONTACT_SHEET_FILE, contact_sheet(rows, columns=_SHEET_COLUMNS, factor=1))
+
+
+def command_frames(played: PlayedWalks) -> dict[str, Frames]:
+    """Return the frames that the server sent for each command, by its name."""
+    from services.recording import walk_frames
+
+    return {name: walk_frames(result) for name, result in played.commands.items()}
+
+
+def write_commands(out: Path, told: Mapping[str, Frames]) -> None:
+    """Write what came of each command from the same start, one below the other."""
+    from worldloom.evaluate.film import contact_sheet, write_png
+
+    rows = list(told.items())
+    write_png(out / COMMANDS_FILE, contact_sheet(rows, columns=_SHEET_COLUMNS, factor=1))
 
 
 def complete_summary(

@@ -2,13 +2,14 @@
 
 There are two, out and back the same way: one in a procedural world, one in a map of Freedoom that
 is held out. A recording is the ground truth: the same start image, the same actions, and poses that
-the actions integrate to, exactly or nearly.
+the actions integrate to, exactly or nearly. And there are commands: from one start image the same
+seed is told different things.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ _ATTEMPTS = 64
 _SEGMENT_FRAMES = 12
 _SESSION_SEED = 1
 _MOST_METRES_OFF = 1e-3
+_COMMAND_FRAMES = 24
+_YAW_UNITS = 0.15
 # Freedoom's engine lets a player slide along walls and glide to a stop; actions know neither.
 _MOST_METRES_OFF_IN_FREEDOOM = 0.4
 
@@ -51,9 +54,10 @@ class RecordedWalk:
 
 @dataclass(frozen=True)
 class PlayedWalks:
-    """What the server sent for each walk's actions, a session each."""
+    """What the server sent for each walk's actions and each command, a session each."""
 
     results: Sequence[PlayResult]
+    commands: Mapping[str, PlayResult]
     release: ReleaseSource
     address: str
     server_seconds: float
@@ -90,6 +94,15 @@ def record_walks(out: Path, size: FrameSize, *, num_frames: int) -> list[Recorde
     return walks
 
 
+def commands() -> dict[str, Actions]:
+    """Return what a session is told from one start image, by name."""
+    told = {name: Actions.still(_COMMAND_FRAMES) for name in ("turn left", "turn right", "walk on")}
+    told["turn left"].mouse[:, 1] = -_YAW_UNITS
+    told["turn right"].mouse[:, 1] = _YAW_UNITS
+    told["walk on"].keyboard[:, 0] = 1
+    return told
+
+
 def champion() -> tuple[ReleaseSource, FrameSize]:
     """Return the release that is to be served, and the height and width of its frames."""
     from cli.pipeline_requests import store_address
@@ -104,7 +117,10 @@ def champion() -> tuple[ReleaseSource, FrameSize]:
 
 
 def walk_release(source: ReleaseSource, walks: Sequence[RecordedWalk], *, port: int) -> PlayedWalks:
-    """Serve a release, play each walk on a stream of its own, stop the server."""
+    """Serve a release, play each walk and each command on a stream of its own, stop the server.
+
+    Commands are given from the start of the last walk.
+    """
     from cli.pipeline_requests import home
     from services.client.grpc.session import SessionOptions
     from services.inference.repository import RepositoryConfig
@@ -121,17 +137,15 @@ def walk_release(source: ReleaseSource, walks: Sequence[RecordedWalk], *, port: 
     )
     try:
         ready_seconds = time.monotonic() - started
-        results = [
-            play_walk(
-                server.address,
-                walk.actions,
-                SessionOptions(
-                    image=walk.clip.frames[0], prompt=walk.clip.prompt, seed=_SESSION_SEED
-                ),
-            )
-            for walk in walks
-        ]
-        return PlayedWalks(results, source, server.address, ready_seconds)
+
+        def play(walk: RecordedWalk, actions: Actions) -> PlayResult:
+            image, prompt = walk.clip.frames[0], walk.clip.prompt
+            options = SessionOptions(image=image, prompt=prompt, seed=_SESSION_SEED)
+            return play_walk(server.address, actions, options)
+
+        results = [play(walk, walk.actions) for walk in walks]
+        told = {name: play(walks[-1], actions) for name, actions in commands().items()}
+        return PlayedWalks(results, told, source, server.address, ready_seconds)
     finally:
         server.stop()
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cli import demo_summary
-from cli.demo_summary import served_frames, write_films
+from cli.demo_summary import served_frames, write_commands, write_films
 from cli.demo_walk import PlayedWalks, RecordedWalk
 from worldloom.actions import Actions
 from worldloom.errors import ServingError
@@ -46,7 +46,7 @@ def recorded(name: str, frames: Frames) -> RecordedWalk:
 def test_a_walk_with_a_frame_lost_is_refused() -> None:
     truth = some_frames(13)
     walks = [recorded("procedural", truth), recorded("freedoom", truth)]
-    played = PlayedWalks([sent(truth), sent(truth[:-1])], None, "127.0.0.1:1", 1.0)
+    played = PlayedWalks([sent(truth), sent(truth[:-1])], {}, None, "127.0.0.1:1", 1.0)
     words = r"freedoom walk: the server sent \[12, 16, 16, 3\] frames, expected \[13, 16,"
     with pytest.raises(ServingError, match=words):
         served_frames(walks, played)
@@ -62,6 +62,12 @@ def test_the_film_and_the_sheet_show_every_walk_beside_its_recording(tmp_path: P
     assert frames[0].shape[1] > 2 * 3 * 16
     sheet = cv2.imread(str(tmp_path / "contact_sheet.png"))
     assert sheet.shape[0] > 4 * 16
+
+
+def test_commands_are_shown_one_below_the_other(tmp_path: Path) -> None:
+    write_commands(tmp_path, {"turn left": some_frames(13), "turn right": some_frames(13)})
+    sheet = cv2.imread(str(tmp_path / "commands.png"))
+    assert 2 * 16 < sheet.shape[0] < 2 * 16 + 60
 
 
 def test_a_walk_that_is_the_recording_beats_standing_still() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.demo_walk import RecordedWalk, record_walks
+from cli.demo_walk import RecordedWalk, commands, record_walks
 from worldloom.actions import read_actions
-from worldloom.camera import Kinematics, integrate_poses
+from worldloom.camera import Kinematics, integrate_poses, yaw_pitch
 from worldloom.errors import DataError
 
 pytest.importorskip("vizdoom")
@@ -70,6 +70,21 @@ def test_walks_are_the_same_each_time(
     for first, second in zip(walks, record(), strict=True):
         assert first.clip.world == second.clip.world
         assert np.array_equal(first.clip.frames, second.clip.frames)
+
+
+def test_commands_turn_both_ways_alike_and_walk_straight_on() -> None:
+    told = commands()
+    turned = {
+        name: integrate_poses(
+            np.eye(4), actions.keyboard.astype(float), actions.mouse.astype(float), Kinematics()
+        )[-1]
+        for name, actions in told.items()
+    }
+    yaws = {name: yaw_pitch(pose)[0] for name, pose in turned.items()}
+    assert yaws["turn left"] == pytest.approx(-yaws["turn right"])
+    assert 0.5 < yaws["turn right"] < 1.5
+    assert turned["walk on"][2, 3] > 1
+    assert yaws["walk on"] == 0
 
 
 def test_a_length_that_is_no_whole_segment_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ CARD = CARRIED / "MODEL_CARD.md"
 RESULTS = ROOT / "docs" / "results"
 ABLATION_FILE = "ablation.json"
 _PARTS = {
-    "vae": "causal video VAE, 4 x 8 x 8 pixels to 16 channels",
+    "vae": "causal video VAE, 4 x 8 x 8 pixels to a latent",
     "base": "many-step base model (flow matching)",
     "student": "3-step student (distribution matching distillation)",
     "decoder-50": "decoder without half of its channels",

@@ -58,20 +58,33 @@ def starter_values(
             "starter": _digest(folder / _DECODER),
             "objective": {"removed": _DECODER_REMOVED},
         }
-    if "train_transformer" in values:
-        base = load_model_config(folder / "base")
-        values["train_transformer"] |= {
-            "sampler": resolved(base.sampler),
-            "objective": {"retrieval": resolved(base.retrieval)},
-        }
-        if "ingest" in entries:
-            height, width = base.transformer.frame_size
-            size: dict[str, JsonValue] = {"height": height, "width": width}
-            values["ingest"] = {"procedural": size, "vizdoom": size}
-    if "distil_student" in values:
-        sampler = resolved(load_model_config(folder / "student").sampler)
-        values["distil_student"]["distillation"] = {"sampler": sampler}
+    if values:
+        values |= _taught(folder, values, entries)
     return values
+
+
+def _taught(
+    folder: Path, values: Mapping[str, Mapping[str, JsonValue]], entries: Mapping[str, str]
+) -> dict[str, dict[str, JsonValue]]:
+    """Return the sizes and samplers of the starter for every task of a pipeline that has them."""
+    base, student = (load_model_config(folder / part) for part in ("base", "student"))
+    height, width = base.transformer.frame_size
+    size: dict[str, JsonValue] = {"height": height, "width": width}
+    trained: dict[str, JsonValue] = {
+        "sampler": resolved(base.sampler),
+        "objective": {"retrieval": resolved(base.retrieval)},
+    }
+    distilled: dict[str, JsonValue] = {"distillation": {"sampler": resolved(student.sampler)}}
+    asked: dict[str, dict[str, JsonValue]] = {
+        "ingest": {"procedural": size, "vizdoom": size},
+        "train_transformer": trained,
+        "train_actions": {**trained, "transformer": resolved(base.transformer)},
+        "train_memory": trained,
+        "distil_student": distilled,
+        "distil_cold_start": distilled,
+        "distil_multi_segment": distilled,
+    }
+    return {task: {**values.get(task, {}), **asked[task]} for task in asked if task in entries}
 
 
 def _digest(path: Path) -> str:

@@ -54,8 +54,9 @@ def test_a_run_samples_as_the_starter_was_taught_to(folder: Path) -> None:
     assert values["distil_student"]["distillation"]["sampler"]["sigmas"] == [1.0, 0.9, 0.75]
 
 
-def test_what_a_run_takes_is_accepted_by_its_tasks(folder: Path) -> None:
-    definition = find_pipeline("world_model")
+@pytest.mark.parametrize("pipeline", ["world_model", "staged"])
+def test_what_a_run_takes_is_accepted_by_its_tasks(folder: Path, pipeline: str) -> None:
+    definition = find_pipeline(pipeline)
     for task, values in starter_values(definition, folder).items():
         step = vars(importlib.import_module(definition.entries[task]))["STEP"]
         parse_config(step.config, values, where=task)
@@ -72,9 +73,16 @@ def test_a_narrow_decoder_is_taught_further_where_there_is_one(folder: Path) -> 
     }
 
 
-def test_a_run_in_stages_takes_the_vae_and_makes_the_rest(folder: Path) -> None:
+def test_a_run_in_stages_takes_the_vae_and_trains_the_starters_shape(folder: Path) -> None:
     values = starter_values(find_pipeline("staged"), folder)
-    assert set(values) == {"train_vae"}
+    assert values["train_vae"]["starter"]
+    shape = TransformerConfig.model_validate(values["train_actions"]["transformer"])
+    assert shape == SHAPE
+    assert values["ingest"] == starter_values(find_pipeline("world_model"), folder)["ingest"]
+    samplers = [
+        values[task]["distillation"] for task in ("distil_cold_start", "distil_multi_segment")
+    ]
+    assert samplers == [{"sampler": STUDENT.model_dump(mode="json")}] * 2
 
 
 def test_pipelines_that_train_nothing_need_none(tmp_path: Path) -> None:

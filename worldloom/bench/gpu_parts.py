@@ -16,9 +16,12 @@ from torch import Tensor
 
 from worldloom.bench.live import encode
 from worldloom.bench.record import Measurement, measured
+from worldloom.memory.cover import Cover, greedy_cover_in_torch
+from worldloom.memory.keyframe_index import KeyframeIndex
 from worldloom.model.config import TransformerConfig
 from worldloom.model.cost.dry_run import DryRun, committed_segment, later_segment
 from worldloom.rollout.host_copy import HostCopy
+from worldloom.rollout.realtime.device_cover import DeviceCover
 from worldloom.rollout.session import WorldSession
 from worldloom.rollout.world_model import WorldModel, latents_decoded_at_once, pixels_of
 
@@ -101,24 +104,49 @@ def decode_time(model: WorldModel, latents: Tensor, repeats: Repeats) -> Measure
 
 def session_times(session: WorldSession, repeats: Repeats) -> tuple[Measurement, ...]:
     """Measure what a session does between passes: choosing memory, and committing it again."""
-    config = session.model.transformer.config
-    start = len(session.truth)
-    poses = session.truth.poses(range(start - config.segment_latents, start))
-    exclude = max(0, start - config.num_past_latents)
-    retrieval = []
-    for _ in range(repeats.num_warmup + repeats.num_samples):
-        begun = time.perf_counter()
-        session.truth.retrieve(poses, config.num_memory_latents, exclude)
-        retrieval.append(1e3 * (time.perf_counter() - begun))
-    oldest = range(1, 1 + config.segment_latents)
+    oldest = range(1, 1 + session.model.transformer.config.segment_latents)
+
+    def commit_again() -> object:
+        return session._recommit(oldest)  # noqa: SLF001 - what a page that is missing costs
+
+    host = _retrieval(session, greedy_cover_in_torch)
+    gpu = _retrieval(session, DeviceCover(session.model.device))
     return (
-        measured("retrieval (host)", "ms", retrieval, num_warmup=repeats.num_warmup),
-        _measured(
-            "memory refresh, a segment committed again",
-            lambda: session._recommit(oldest),  # noqa: SLF001 - what a cache miss costs
-            repeats,
-        ),
+        _host_times("retrieval by the host", host, repeats),
+        _host_times("retrieval by the GPU", gpu, repeats),
+        _host_times("retrieval by the GPU beside a commit", gpu, repeats, before=commit_again),
+        _measured("memory refresh, a segment committed again", commit_again, repeats),
     )
+
+
+def _retrieval(session: WorldSession, cover: Cover) -> Callable[[], object]:
+    """Return the question of a session's next segment, asked of another index of its latents."""
+    model, truth = session.model, session.truth
+    config = model.transformer.config
+    index = KeyframeIndex(model.bank, model.retrieval, model.intrinsics, cover=cover)
+    for latent in sorted(truth.held):
+        index.append(torch.from_numpy(truth.poses([latent])[0]), latent)
+    start = len(truth)
+    poses = torch.from_numpy(truth.poses(range(start - config.segment_latents, start)))
+    oldest_past = max(0, start - config.num_past_latents)
+    return lambda: index.query(poses, config.num_memory_latents, oldest_past).tolist()
+
+
+def _host_times(
+    name: str,
+    run: Callable[[], object],
+    repeats: Repeats,
+    before: Callable[[], object] = lambda: None,
+) -> Measurement:
+    """Measure how long the host takes, with `before` queued on the device."""
+    taken = []
+    for _ in range(repeats.num_warmup + repeats.num_samples):
+        torch.cuda.synchronize()
+        before()
+        begun = time.perf_counter()
+        run()
+        taken.append(1e3 * (time.perf_counter() - begun))
+    return measured(name, "ms", taken, num_warmup=repeats.num_warmup)
 
 
 def encode_time(model: WorldModel, quality: int, repeats: Repeats, seed: int) -> Measurement:

@@ -18,10 +18,17 @@ from torch import Tensor
 
 from worldloom.camera import Intrinsics
 from worldloom.memory.config import BankConfig, RetrievalConfig
-from worldloom.memory.retrieval import TIE_TOLERANCE, frustum_of, frustum_points
+from worldloom.memory.cover import (
+    NO_LATENT,
+    Cameras,
+    Cover,
+    CoverQuestion,
+    greedy_cover_in_torch,
+)
+from worldloom.memory.retrieval import frustum_of, frustum_points
 
-NO_LATENT = -1
-_SINK_SLOT = 0
+__all__ = ["NO_LATENT", "KeyframeIndex"]
+
 _NO_COVER = -1.0
 
 
@@ -42,8 +49,10 @@ class KeyframeIndex:
         retrieval: RetrievalConfig,
         intrinsics: Intrinsics,
         device: torch.device | str = "cpu",
+        cover: Cover = greedy_cover_in_torch,
     ) -> None:
-        """Make an empty index on a device."""
+        """Make an empty index on a device; `cover` answers what is asked of it."""
+        self._cover_of = cover
         self.config = config
         self.retrieval = retrieval
         self._frustum = frustum_of(retrieval, intrinsics)
@@ -116,25 +125,19 @@ class KeyframeIndex:
             keep_sink: False lets latent 0 compete like any other.
         """
         query_poses = query_poses.to(self.poses)
-        points = self._placed(query_poses).flatten(0, 1)
         indices = self.latent_indices
-        is_open = (indices != NO_LATENT) & (indices < exclude_from)
-        seen = self._sees(self.poses, points).to(torch.float32)
-        cost = self.retrieval.distance_weight * self._distance(query_poses)
-        unseen = torch.ones(len(points), dtype=torch.float32, device=points.device)
-        chosen = torch.full((num,), NO_LATENT, device=points.device)
-        for choice in range(num):
-            worth = (seen @ unseen).double() / len(points) - cost  # counts are exact in float32
-            if keep_sink and choice == 0:
-                worth[_SINK_SLOT : _SINK_SLOT + 1].fill_(torch.inf)  # not an index: that would wait
-            worth = worth.where(is_open, -torch.inf)
-            is_best = is_open & (worth >= worth.max() - TIE_TOLERANCE)
-            slot = indices.where(is_best, NO_LATENT).argmax(dim=0, keepdim=True)
-            has_choice = is_best.index_select(0, slot)
-            chosen[choice : choice + 1] = indices.index_select(0, slot).where(has_choice, NO_LATENT)
-            unseen = unseen * (1 - seen.index_select(0, slot)[0])
-            is_open = is_open.index_fill(0, slot, value=False)
-        return chosen
+        return self._cover_of(
+            CoverQuestion(
+                cameras=Cameras.at(self.poses, self._frustum),
+                frustum=self._frustum,
+                points=self._placed(query_poses).flatten(0, 1),
+                cost=self.retrieval.distance_weight * self._distance(query_poses),
+                latent_indices=indices,
+                is_open=(indices != NO_LATENT) & (indices < exclude_from),
+                num=num,
+                keep_sink=keep_sink,
+            )
+        )
 
     def _slot_for(
         self,
@@ -161,18 +164,7 @@ class KeyframeIndex:
         self, poses: Float[Tensor, "K 4 4"], points: Float[Tensor, "M 3"]
     ) -> Bool[Tensor, "K M"]:
         """Return which world points lie inside the frusta of poses."""
-        frustum = self._frustum
-        # Axes in units of the frustum's half width, so that a point is inside if |x|, |y| <= z.
-        axes = torch.stack(
-            [poses[:, :3, 0] / frustum.tan_x, poses[:, :3, 1] / frustum.tan_y, poses[:, :3, 2]]
-        )
-        centre = (axes * poses[:, :3, 3]).sum(dim=-1, keepdim=True)
-        # One product for the three coordinates of all cameras.
-        moved = torch.addmm(centre.flatten(0, 1), axes.flatten(0, 1), points.T, beta=-1)
-        x, y, z = moved.chunk(3)
-        inside = torch.maximum(x.abs_(), y.abs_(), out=x) <= z
-        inside &= z > frustum.near_metres
-        return inside.logical_and_(z < frustum.far_metres)
+        return Cameras.at(poses, self._frustum).see(points, self._frustum)
 
     def _distance(self, query_poses: Float[Tensor, "Q 4 4"]) -> Float[Tensor, " K"]:
         """Return metres plus radians between each slot and its nearest query."""

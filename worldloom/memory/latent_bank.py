@@ -20,6 +20,7 @@ from torch import Tensor
 
 from worldloom.camera import Intrinsics
 from worldloom.memory.config import BankConfig, RetrievalConfig
+from worldloom.memory.cover import Cover, greedy_cover_in_torch
 from worldloom.memory.keyframe_index import NO_LATENT, KeyframeIndex
 from worldloom.memory.spill import FILE_NAME, LatentShape, SpillFile
 
@@ -36,6 +37,7 @@ class LatentBank:
         *,
         spill_folder: Path | None = None,
         device: torch.device | str = "cpu",
+        cover: Cover = greedy_cover_in_torch,
     ) -> None:
         """Make an empty bank.
 
@@ -46,11 +48,12 @@ class LatentBank:
             intrinsics: camera of the session.
             spill_folder: one session's own folder for latents on disk.
             device: where latents and poses are held.
+            cover: what chooses among them.
 
         Raises:
             StoreError: when the folder already holds a session, or cannot be written.
         """
-        self.index = KeyframeIndex(config, retrieval, intrinsics, device)
+        self.index = KeyframeIndex(config, retrieval, intrinsics, device, cover)
         self._latents = torch.zeros(config.capacity, *latent_shape, device=device)
         self._slots: dict[int, int] | None = None
         self._spill = (

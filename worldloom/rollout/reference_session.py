@@ -136,6 +136,7 @@ class ReferenceSession:
             model.retrieval,
             model.intrinsics,
             model.spill_folder,
+            model.cover,
         )
         self._frame_poses: list[FloatArray] = []
         self._decoder_cache: DecoderCache | None = None

@@ -88,7 +88,12 @@ class WorldSession:
         self.seed = seed
         self.memory = memory
         self.truth = SessionTruth(
-            config, model.bank, model.retrieval, model.intrinsics, model.spill_folder
+            config,
+            model.bank,
+            model.retrieval,
+            model.intrinsics,
+            model.spill_folder,
+            model.cover,
         )
         self.slots = ContextSlots(config, dtype=model.transformer.dtype, device=model.device)
         self.committed: PayloadCache[Page] = PayloadCache(model.cached_latents)

@@ -28,6 +28,7 @@ from worldloom.camera import Intrinsics
 from worldloom.errors import StoreError
 from worldloom.frames import TEMPORAL_STRIDE
 from worldloom.memory.config import BankConfig, RetrievalConfig
+from worldloom.memory.cover import Cover, greedy_cover_in_torch
 from worldloom.memory.latent_bank import LatentBank
 from worldloom.model.config import TransformerConfig
 from worldloom.rollout.action_log import ActionLog
@@ -81,10 +82,12 @@ class SessionTruth:
         retrieval: RetrievalConfig,
         intrinsics: Intrinsics,
         spill_folder: Path | None,
+        cover: Cover = greedy_cover_in_torch,
     ) -> None:
         """Begin with nothing; what leaves memory goes into a new folder under `spill_folder`.
 
-        The folder goes with the session; None puts it where temporary files are.
+        The folder goes with the session; None puts it where temporary files are. `cover` chooses
+        memory.
         """
         self.config = config
         self._count = 0
@@ -93,7 +96,9 @@ class SessionTruth:
         # Also when a session is dropped without a word, as a server drops one that went away.
         self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         shape = (config.latent_channels, config.latent_height, config.latent_width)
-        self._bank = LatentBank(bank, shape, retrieval, intrinsics, spill_folder=folder)
+        self._bank = LatentBank(
+            bank, shape, retrieval, intrinsics, spill_folder=folder, cover=cover
+        )
         self._actions = ActionLog(folder / "actions.records")
 
     def __len__(self) -> int:

@@ -24,6 +24,7 @@ from worldloom.camera import Intrinsics, Kinematics, integrate_poses, require_ri
 from worldloom.diffusion.schedule import sigma_to_timestep, timestep_to_sigma
 from worldloom.errors import ConfigError, DataError
 from worldloom.memory.config import BankConfig, RetrievalConfig
+from worldloom.memory.cover import Cover, greedy_cover_in_torch
 from worldloom.model.attention import BlockContext
 from worldloom.model.config import TransformerConfig
 from worldloom.model.text.text_encoder import tokenize
@@ -126,6 +127,7 @@ class WorldModel:
     bank: BankConfig = field(default_factory=BankConfig)
     spill_folder: Path | None = None  # where sessions keep what leaves memory; None: temporary
     decode_stream: torch.cuda.Stream | None = None  # where frames are decoded; None: in between
+    cover: Cover = greedy_cover_in_torch  # what chooses memory
     cached_latents: int = 12  # whose keys and values a session keeps for when they become memory
     commits_last_step: bool = False  # keys and values are those of the last denoising step
 

@@ -17,6 +17,11 @@ from tiny import CONFIG, INTRINSICS, tiny_model
 from tiny_release import write_tiny_release
 
 from worldloom.actions import Actions
+from worldloom.bench.walk import random_walk
+from worldloom.camera import Intrinsics
+from worldloom.memory.config import BankConfig, RetrievalConfig
+from worldloom.memory.cover import greedy_cover_in_torch
+from worldloom.memory.keyframe_index import KeyframeIndex
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.quantize.fp8_linear import multiplies_fp8
@@ -24,6 +29,7 @@ from worldloom.quantize.rows import FP8
 from worldloom.rollout.realtime.attention_memory import Fp8Memory, FullMemory
 from worldloom.rollout.realtime.captured import Captured, GraphMemory
 from worldloom.rollout.realtime.config import RealtimeConfig
+from worldloom.rollout.realtime.device_cover import DeviceCover
 from worldloom.rollout.realtime.fast_model import make_fast
 from worldloom.rollout.realtime.fast_release import load_fast_release
 from worldloom.rollout.realtime.product import Product
@@ -187,6 +193,23 @@ def test_other_threads_call_cuda_while_a_graph_is_captured():
     other.join()
     assert not failures
     assert num_calls
+
+
+@pytest.mark.parametrize("num_queries", [1, 3])
+def test_the_gpu_chooses_the_memory_that_the_host_chooses(num_queries):
+    poses = torch.from_numpy(random_walk(np.random.default_rng(0), 4 * 300)[::4])
+    camera = Intrinsics.from_fov(704, 1280)
+    indices = [
+        KeyframeIndex(BankConfig(), RetrievalConfig(), camera, cover=cover)
+        for cover in (greedy_cover_in_torch, DeviceCover(GPU))
+    ]
+    for at in range(len(poses) - num_queries):
+        for index in indices:
+            index.append(poses[at])
+        if not at % 7:
+            asked = poses[at + 1 : at + 1 + num_queries], 5, max(0, at - 4)
+            expected, found = (index.query(*asked).tolist() for index in indices)
+            assert found == expected
 
 
 def test_a_release_opened_fast_shows_nearly_the_cpus_frames(tmp_path):

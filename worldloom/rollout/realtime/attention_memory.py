@@ -179,12 +179,13 @@ def lay_values(
     """Write values [B L, E] from a token on, finished, in the order that the kernel reads."""
     num_rows, width = values.sums.shape
     rows_a_sample, tile = num_rows // batch, _TRANSPOSED_TILE
-    grid = (triton.cdiv(rows_a_sample, tile), triton.cdiv(width, tile), batch)
-    kernels.transpose_kernel[grid](
+    is_aligned = not (first_row % _ALIGNED_TOKENS or rows_a_sample % _ALIGNED_TOKENS)
+    num_places = rows_a_sample if is_aligned else rows_a_sample + 2 * _ALIGNED_TOKENS
+    kernels.transpose_kernel[(triton.cdiv(num_places, tile), triton.cdiv(width, tile), batch)](
         values.sums, values.row_scale, values.column_scale, values.bias, out,
         rows_a_sample, width, out.shape[1], first_row,
-        IS_SCALED=values.row_scale is not None, HAS_BIAS=values.bias is not None,
-        BLOCK_R=tile, BLOCK_C=tile,
+        IS_ALIGNED=is_aligned, IS_SCALED=values.row_scale is not None,
+        HAS_BIAS=values.bias is not None, BLOCK_R=tile, BLOCK_C=tile,
     )  # fmt: skip
 
 

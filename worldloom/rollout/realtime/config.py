@@ -35,6 +35,9 @@ class RealtimeConfig(Config):
     decoder_device: str | None = Field(
         None, description="where frames are decoded, such as cuda:1; None is where the rest is"
     )
+    retrieves_on_gpu: bool = Field(
+        True, description="choose memory in a kernel beside what the GPU is doing (on a GPU)"
+    )
     cached_latents: int = Field(
         12,
         ge=1,

@@ -15,6 +15,7 @@ from torch import nn
 
 from worldloom.errors import ConfigError, MachineError
 from worldloom.log import log_event
+from worldloom.memory.cover import Cover, greedy_cover_in_torch
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae.video_vae import VAEDecoder
 from worldloom.model.vae.wan_vae import WanVAEDecoder
@@ -24,6 +25,7 @@ from worldloom.quantize.eight_bit_linear import EightBitLinear
 from worldloom.quantize.fp8_linear import multiplies_fp8, require_fp8
 from worldloom.rollout.realtime.attention_choice import fp8_attention_wins
 from worldloom.rollout.realtime.config import RealtimeConfig
+from worldloom.rollout.realtime.device_cover import DeviceCover
 from worldloom.rollout.realtime.fast_decoder import FastDecoder
 from worldloom.rollout.realtime.fast_transformer import FastTransformer
 from worldloom.rollout.realtime.step_cache import NO_BLOCKS
@@ -83,12 +85,20 @@ def make_fast(
         transformer=fast,
         decoder=decoder,
         decode_stream=torch.cuda.Stream(device) if has_stream else None,
+        cover=_cover(config, transformer.device),
         cached_latents=config.cached_latents,
         commits_last_step=_commits_last_step(config, transformer),
     )
+    chooser = "the GPU" if isinstance(made.cover, DeviceCover) else "the host"
+    choices.append(f"memory: chosen by {chooser}")
     choices += _options(config)
     log_event(_LOGGER, "model_made_fast", choices=choices)
     return FastModel(made, tuple(choices))
+
+
+def _cover(config: RealtimeConfig, device: torch.device) -> Cover:
+    is_on_gpu = config.retrieves_on_gpu and device.type == "cuda"
+    return DeviceCover(device) if is_on_gpu else greedy_cover_in_torch
 
 
 def _reused_blocks(config: RealtimeConfig, transformer: WorldModelTransformer) -> range:

@@ -18,10 +18,10 @@ import triton.language as tl
 
 
 @triton.jit
-def place_of(token):
-    """Return where a token's values lie among the sixteen: 8 a + 2 q + b goes to 4 q + 2 a + b."""
-    pair, among = token // 16 * 16, token % 16
-    return pair + among % 8 // 2 * 4 + among // 8 * 2 + among % 2
+def token_at(place):
+    """Return whose values lie at a place: at 4 q + 2 a + b of sixteen, those of 8 a + 2 q + b."""
+    among = place % 16
+    return place // 16 * 16 + among // 2 % 2 * 8 + among // 4 * 2 + among % 2
 
 
 @triton.jit
@@ -87,21 +87,27 @@ def attention_kernel(
 @triton.jit
 def transpose_kernel(
     sums, row_scale, column_scale, bias, out, rows_a_sample, width, out_length, first_row,
-    IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
+    IS_ALIGNED: tl.constexpr, IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Write rows [B L, E] as columns of [B E, S], those of tokens from `first_row` on."""
     sample = tl.program_id(2).to(tl.int64)
-    r = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    place = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    inside = (r < rows_a_sample)[:, None] & (c < width)[None]
+    # What is permuted is the order of reading, so that writing is in one stretch.
+    r = token_at(place) - (0 if IS_ALIGNED else first_row % 16)
+    is_row, is_column = (r >= 0) & (r < rows_a_sample), c < width
     row = sample * rows_a_sample + r
-    tile = tl.load(sums + row[:, None] * width + c[None], mask=inside, other=0.0)
+    at = sums + row[:, None] * width + c[None]
+    tile = tl.load(at, mask=is_row[:, None] & is_column[None], other=0.0)
     if IS_SCALED:
-        by_row = tl.load(row_scale + row, mask=r < rows_a_sample, other=0.0)
-        by_column = tl.load(column_scale + c, mask=c < width, other=0.0)
+        by_row = tl.load(row_scale + row, mask=is_row, other=0.0)
+        by_column = tl.load(column_scale + c, mask=is_column, other=0.0)
         tile = tile.to(tl.float32) * by_row[:, None] * by_column[None]
         if HAS_BIAS:
-            tile += tl.load(bias + c, mask=c < width, other=0.0).to(tl.float32)[None]
-    to = out + (sample * width + c)[:, None] * out_length + place_of(first_row + r)[None]
-    tl.store(to, tl.trans(tile).to(out.dtype.element_ty), mask=tl.trans(inside))
+            tile += tl.load(bias + c, mask=is_column, other=0.0).to(tl.float32)[None]
+    is_written = place < rows_a_sample if IS_ALIGNED else is_row
+    first = first_row if IS_ALIGNED else first_row // 16 * 16
+    to = out + (sample * width + c)[:, None] * out_length + first + place[None]
+    laid = tl.trans(tile).to(out.dtype.element_ty)
+    tl.store(to, laid, mask=is_column[:, None] & is_written[None])

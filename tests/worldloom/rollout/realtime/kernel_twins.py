@@ -12,18 +12,23 @@ import json
 import sys
 from collections.abc import Iterator
 
+import numpy as np
 import torch
-import triton
 from torch import Tensor, nn
 
+from worldloom.bench.walk import random_walk
+from worldloom.camera import Intrinsics
+from worldloom.memory.config import BankConfig, RetrievalConfig
+from worldloom.memory.cover import CoverQuestion, greedy_cover_in_torch
+from worldloom.memory.keyframe_index import KeyframeIndex
 from worldloom.quantize.rows import INT8, Rows
 from worldloom.rollout.realtime import (
     attention_memory,
     rows,
     time_attention,
-    triton_attention,
 )
 from worldloom.rollout.realtime.attention_memory import fp8_attention, read_heads
+from worldloom.rollout.realtime.device_cover import answer
 from worldloom.rollout.realtime.product import Product
 from worldloom.rollout.realtime.rows import Residual, Update
 from worldloom.rollout.realtime.time_attention import PlaceKeys
@@ -133,10 +138,7 @@ def times() -> Iterator[tuple[str, float]]:
 def transposes() -> Iterator[tuple[str, float]]:
     for kind, product in drawn_products().items():
         out = torch.zeros(2 * E, 16)
-        triton_attention.transpose_kernel[(1, 1, 2)](
-            product.sums, product.row_scale, product.column_scale, product.bias, out,
-            R // 2, E, 16, 5, product.row_scale is not None, product.bias is not None, 64, 64,
-        )  # fmt: skip
+        attention_memory.lay_values(product, out, 2, 5)
         expected = torch.zeros(2, E, 16)
         # 8 a + 2 q + b goes to 4 q + 2 a + b: 5 is (0, 2, 1), 6 is (0, 3, 0), 7 is (0, 3, 1)
         expected[:, :, [9, 12, 13]] = product.finished().unflatten(0, (2, -1)).transpose(1, 2)
@@ -145,7 +147,7 @@ def transposes() -> Iterator[tuple[str, float]]:
 
 def attentions() -> Iterator[tuple[str, float]]:
     batch, heads, head_dim = 2, 2, 32
-    for length, seen, masked in ((70, 256, False), (70, 150, False), (64, 150, True)):
+    for length, seen, masked in ((70, 256, False), (70, 160, False), (64, 150, True)):
         query, keys = draw(batch, length, heads, head_dim), draw(batch, seen, heads, head_dim)
         values = draw(batch, seen, heads, head_dim)
         mask = None
@@ -154,12 +156,7 @@ def attentions() -> Iterator[tuple[str, float]]:
             mask[:, :130] = False  # a whole tile of keys that nobody may see
             mask[:, -1] = True
         turned = torch.zeros(batch * heads * head_dim, -(-seen // 16) * 16)
-        width = heads * head_dim
-        grid = (triton.cdiv(seen, 64), triton.cdiv(width, 64), batch)
-        triton_attention.transpose_kernel[grid](
-            values.reshape(-1, width), None, None, None, turned,
-            seen, width, turned.shape[1], 0, False, False, 64, 64,
-        )  # fmt: skip
+        attention_memory.lay_values(Product(values.reshape(-1, heads * head_dim)), turned, batch, 0)
         expected = read_heads(query, keys, values, None if mask is None else mask[:, None, None])
         for least in (1, 1000):  # long queries' tiles, and short ones'
             attention_memory._LONG_QUERIES = least
@@ -167,7 +164,32 @@ def attentions() -> Iterator[tuple[str, float]]:
             yield f"attention {length} {seen} {masked} {least}", apart(expected, found)
 
 
+def covers() -> Iterator[tuple[str, float]]:
+    poses = torch.from_numpy(random_walk(np.random.default_rng(0), 4 * 60)[::4])
+    for capacity, held, num_queries, keeps_sink in (
+        (16, 6, 3, True),  # fewer than choices
+        (40, 55, 1, True),
+        (40, 55, 3, False),
+    ):
+        asked = []
+
+        def both(question: CoverQuestion, asked: list = asked) -> Tensor:
+            expected = greedy_cover_in_torch(question)
+            asked.append(float(not torch.equal(answer(question, torch.device("cpu")), expected)))
+            return expected
+
+        retrieval = RetrievalConfig(depths=4, rows=2, cols=4)
+        camera = Intrinsics.from_fov(64, 64)
+        index = KeyframeIndex(
+            BankConfig(capacity=capacity, recent_latents=4), retrieval, camera, cover=both
+        )
+        for pose in poses[:held]:
+            index.append(pose)
+        index.query(poses[held : held + num_queries], 8, held - 4, keep_sink=keeps_sink)
+        yield f"cover {capacity} {held} {num_queries} {keeps_sink}", asked[0]
+
+
 if __name__ == "__main__":
     with torch.no_grad():
-        kinds = (updates, activations, turns, times, transposes, attentions)
+        kinds = (updates, activations, turns, times, transposes, attentions, covers)
         sys.stdout.write(json.dumps({name: error for kind in kinds for name, error in kind()}))

@@ -21,6 +21,7 @@ def test_on_a_cpu_nothing_is_rounded_unless_asked():
         "linear layers: full precision",
         "attention: full precision",
         "decoder: as it is, on cpu",
+        "memory: chosen by the host",
     )
     image = np.zeros((*FRAME_SIZE, 3), np.uint8)
     session = WorldSession(made.model, image=image, prompt="a room", seed=0)

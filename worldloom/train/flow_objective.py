@@ -228,7 +228,11 @@ class FlowObjective:
             )
             for role in ("past", "memory")
         )
-        return Seen(latents) if past is latents and memory is latents else Seen(past, memory)
+        if past is not latents or memory is not latents:
+            return Seen(past, memory)
+        # What is compiled as a whole would be compiled again, for minutes, at the first residual.
+        is_whole = self.config.compilation in ("default", "cuda_graphs")
+        return Seen(latents, latents.clone()) if is_whole else Seen(latents)
 
     @torch.no_grad()
     def _residuals(

@@ -224,7 +224,8 @@ class _Run:
             values.update(extra)
             return loss
 
-        self.objective.module.train()
+        if not self.objective.module.training:
+            self.objective.module.train()
         loss = learner.backward(learner.compute(compute))
         told = {
             "stop": float(is_stopped()),

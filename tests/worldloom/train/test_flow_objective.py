@@ -169,6 +169,19 @@ def test_only_the_source_none_conditions_on_clean_latents():
         assert (seen.memory is None) == (source == "none"), source
 
 
+def test_what_is_compiled_as_a_whole_sees_two_contexts_from_the_first_step_on():
+    """Or the run would be compiled again at its first residual."""
+    for compilation, is_two in (("default", True), ("cuda_graphs", True), ("blocks", False)):
+        built = objective(compilation=compilation)
+        batch = built.draw(0, step_generator(0, 0))
+        seen = built._seen(batch, batch.clips, batch.noise, 0, step_generator(0, 99))
+        assert torch.equal(seen.past, batch.clips.latents)
+        assert (seen.memory is not None) == is_two
+        if seen.memory is not None:
+            assert torch.equal(seen.memory, seen.past)
+            assert seen.memory is not seen.past  # or a graph would hold on to their being one
+
+
 def test_a_resampled_context_is_what_the_model_takes_each_latent_for():
     """A model that answers noise - x0 itself leaves nothing to correct; another one does."""
     built = of_source("resampled")

@@ -4,6 +4,8 @@ RUN := .venv/bin/python -m
 PYTEST := $(RUN) pytest -q --import-mode=importlib
 CODE := worldloom components pipelines services cli
 export PYTHONPATH := $(CURDIR)
+# Tests and steps are many processes: without bytecode each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo test test-unit test-cluster check format docs lock clean
 

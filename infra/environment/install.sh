@@ -39,7 +39,9 @@ rm -f "$stamp"
     fail "uv cannot be installed; the first installation needs a package index"
 .boot/bin/python -m uv venv --quiet "$existing" --python "$(command -v "$python")" .venv ||
     fail ".venv cannot be made with $python"
-.boot/bin/python -m uv pip sync --python .venv/bin/python --require-hashes "$lock" ||
+# Compiled once here, and not by every process that imports it where nobody may write bytecode.
+.boot/bin/python -m uv pip sync --compile-bytecode --python .venv/bin/python --require-hashes \
+    "$lock" ||
     fail "the locked packages cannot be installed; run it again when the package index answers"
 
 # The project itself is run from here; a launcher that survives spaces in the path.

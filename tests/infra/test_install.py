@@ -168,7 +168,7 @@ def test_an_installation_is_done_once_and_in_order(checkout: Path) -> None:
         "-m venv --clear .boot",
         "-m pip install --quiet --require-hashes -r requirements/uv.txt",
         f"-m uv venv --quiet --clear --python {python}/python3 .venv",
-        f"-m uv pip sync --python .venv/bin/python --require-hashes {LOCK}",
+        f"-m uv pip sync --compile-bytecode --python .venv/bin/python --require-hashes {LOCK}",
     ]
     assert os.access(checkout / ".venv" / "bin" / "worldloom", os.X_OK)
     assert run("make", "env", folder=checkout, first=python).stderr == ""

@@ -7,6 +7,7 @@ whatever it is told. `FrozenRelease` repeats its start frame under heavy grain.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from worldloom.data.sources.procedural import ProceduralConfig, render, world_fr
 from worldloom.evaluate.video_quality import Frames
 
 CONFIG = ProceduralConfig(supersample=1)
+world_of = cache(world_from_seed)
 
 
 def blurred(frames: Frames, sigma: float) -> Frames:
@@ -50,7 +52,7 @@ class RenderedSession:
         self.pose = poses[-1]
         start = self.clip.poses_c2w[0].astype(np.float64)
         anchor = pose_matrix(start[:3, 3], yaw_pitch(start)[0], 0.0)
-        world = world_from_seed(int(self.clip.world))
+        world = world_of(int(self.clip.world))
         frames = np.stack([render(world, anchor @ pose, CONFIG) for pose in poses])
         if self.sigma:
             frames = blurred(frames, self.sigma)

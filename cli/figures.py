@@ -74,6 +74,33 @@ FIGURES = (
         _EVALUATE,
     ),
     Figure("PSNR on coming back", "first.metrics.revisit_psnr_db", "{:.2f} dB", _EVALUATE),
+    Figure("sharpness of the recordings", "first.metrics.sharpness_ratio", "{:.0%}", _EVALUATE),
+    Figure(
+        "held-out loss of the base model as it came",
+        "first.training.base.held_out_loss_before",
+        "{:.4f}",
+        _DEMO,
+    ),
+    Figure(
+        "the same after its fine-tuning",
+        "first.training.base.held_out_loss_after",
+        "{:.4f}",
+        _DEMO,
+    ),
+    Figure(
+        "rollout error of the student as it came",
+        "first.training.student.rollout_error_before",
+        "{:.4f}",
+        _DEMO,
+    ),
+    Figure(
+        "the same after its distillation",
+        "first.training.student.rollout_error_after",
+        "{:.4f}",
+        _DEMO,
+    ),
+    Figure("PSNR of the procedural walk", "first.walks.procedural.psnr_db", "{:.2f} dB", _DEMO),
+    Figure("PSNR of the Freedoom walk", "first.walks.freedoom.psnr_db", "{:.2f} dB", _DEMO),
 )
 _KEPT = (
     "machine",
@@ -84,6 +111,8 @@ _KEPT = (
     "frames_per_second",
     "control",
     "metrics",
+    "training",
+    "walks",
 )
 
 

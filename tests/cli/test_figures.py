@@ -17,6 +17,8 @@ SUMMARY = {
     "frames_per_second": 12.34,
     "control": {"yaw_sign_accuracy": 0.951, "noise_divergence": 2.0},
     "metrics": {"psnr_db": 21.018, "copy_last_frame_psnr_db": 19.9},
+    "training": {"base": {"held_out_loss_before": 0.71, "held_out_loss_after": 0.70125}},
+    "walks": {"procedural": {"psnr_db": 20.456}},
     "mlflow_command": "a command with a path of this machine",
 }
 
@@ -37,6 +39,8 @@ def test_rows_name_value_unit_and_command() -> None:
     assert "| action sent to first frame | 0.43 s | `make demo` |" in table
     assert "| sign of yaw right, unseen worlds | 95.1% |" in table
     assert "| PSNR, unseen worlds | 21.02 dB |" in table
+    assert "| the same after its fine-tuning | 0.7013 | `make demo` |" in table
+    assert "| PSNR of the procedural walk | 20.46 dB | `make demo` |" in table
     assert "nothing changed" not in table
     assert "processor two cores, memory gib 8" in table
 

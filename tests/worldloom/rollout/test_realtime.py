@@ -24,14 +24,15 @@ from worldloom.memory.cover import greedy_cover_in_torch
 from worldloom.memory.keyframe_index import KeyframeIndex
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
-from worldloom.quantize.fp8_linear import multiplies_fp8
-from worldloom.quantize.rows import FP8
+from worldloom.quantize.fp8_linear import Fp8Linear, multiplies_fp8
+from worldloom.quantize.rows import FP8, Rows, quantize_rows
 from worldloom.rollout.realtime.attention_memory import Fp8Memory, FullMemory
 from worldloom.rollout.realtime.captured import Captured, GraphMemory
 from worldloom.rollout.realtime.config import RealtimeConfig
 from worldloom.rollout.realtime.device_cover import DeviceCover
 from worldloom.rollout.realtime.fast_model import make_fast
 from worldloom.rollout.realtime.fast_release import load_fast_release
+from worldloom.rollout.realtime.joint_product import JointProduct
 from worldloom.rollout.realtime.product import Product
 from worldloom.rollout.release import load_release
 from worldloom.rollout.segment import Conditioner
@@ -224,6 +225,21 @@ def test_a_release_opened_fast_shows_nearly_the_cpus_frames(tmp_path):
         still = Actions.still(release.frames_per_segment)
         shown.append(session.begin_segment(still).wait().astype(int))
     assert np.abs(shown[0] - shown[1]).mean() < 3  # of 255
+
+
+def test_layers_joined_answer_what_each_answers_alone():
+    if not multiplies_fp8(GPU):
+        pytest.skip("this GPU does not multiply FP8")
+    torch.manual_seed(0)
+    layers = [Fp8Linear.from_linear(torch.nn.Linear(256, 128)).to(GPU) for _ in range(3)]
+    rows = Rows(*quantize_rows(torch.randn(300, 256, device=GPU), FP8))
+    alone = [layer.of_rows(rows, torch.bfloat16) for layer in layers]
+    joint = JointProduct(layers)(rows, torch.bfloat16)
+    assert layers[1].weight.untyped_storage().data_ptr() == (
+        layers[0].weight.untyped_storage().data_ptr()
+    )
+    for found, expected in zip(joint, alone, strict=True):
+        assert relative(found.finished().float(), expected.float()) < 0.01
 
 
 @needs_two

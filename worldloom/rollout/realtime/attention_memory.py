@@ -183,7 +183,7 @@ def lay_values(
     num_places = rows_a_sample if is_aligned else rows_a_sample + 2 * _ALIGNED_TOKENS
     kernels.transpose_kernel[(triton.cdiv(num_places, tile), triton.cdiv(width, tile), batch)](
         values.sums, values.row_scale, values.column_scale, values.bias, out,
-        rows_a_sample, width, out.shape[1], first_row,
+        rows_a_sample, width, values.sums.stride(0), out.shape[1], first_row,
         IS_ALIGNED=is_aligned, IS_SCALED=values.row_scale is not None,
         HAS_BIAS=values.bias is not None, BLOCK_R=tile, BLOCK_C=tile,
     )  # fmt: skip

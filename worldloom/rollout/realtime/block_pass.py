@@ -23,6 +23,7 @@ from worldloom.model.rope import Rotation
 from worldloom.quantize.rows import Rows
 from worldloom.rollout.realtime.action_pass import ActionPass, ToldActions
 from worldloom.rollout.realtime.attention_memory import AttentionMemory, read_heads
+from worldloom.rollout.realtime.joint_product import JointProduct
 from worldloom.rollout.realtime.product import Product, format_of, multiply
 from worldloom.rollout.realtime.rows import (
     Residual,
@@ -62,6 +63,8 @@ class BlockPass:
         """Take a block's layers."""
         self.block = block
         dim = block.modulation.shape[-1]
+        attention = block.self_attn
+        self._project = JointProduct([attention.q, attention.k, attention.v])
         self.actions = None if block.actions is None else ActionPass(block.actions, dim)
 
     def keys_values(
@@ -126,7 +129,7 @@ class BlockPass:
         dtype: torch.dtype,
     ) -> Product:
         attention, memory = self.block.self_attn, seen.memory
-        keys, values = multiply(attention.k, rows, dtype), multiply(attention.v, rows, dtype)
+        query, keys, values = self._project(rows, dtype)
         plain_keys, plain_values = (
             (None, None)
             if committed is None
@@ -135,7 +138,6 @@ class BlockPass:
         of_values = rotation if attention.turns_values else None
         memory.write_keys(seen.num_context, keys, attention.norm_k, rotation, plain_keys)
         memory.write_values(seen.num_context, values, of_values, plain_values)
-        query = multiply(attention.q, rows, dtype)
         out = memory.read(query, attention.norm_q, rotation, seen.mask)
         if of_values is not None:
             out = _turned_back(out, of_values)

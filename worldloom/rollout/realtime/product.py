@@ -23,7 +23,7 @@ from worldloom.quantize.rows import Rows
 RowFormat = torch.dtype | None
 """Of the rows a layer reads: an 8-bit type, or None for full precision."""
 
-_MOST_ROWS_UNFINISHED = 8192
+MOST_ROWS_UNFINISHED = 8192
 _MOST_COLUMNS_UNFINISHED = 4096
 
 
@@ -31,7 +31,7 @@ _MOST_COLUMNS_UNFINISHED = 4096
 class Product:
     """Sums [R, H], and what they are still to be multiplied by and added to, if anything."""
 
-    sums: Tensor
+    sums: Tensor  # of heads, its rows may stand apart
     row_scale: Tensor | None = None  # [R, 1]
     column_scale: Tensor | None = None  # [H]
     bias: Tensor | None = None  # [H], of scaled sums alone
@@ -51,7 +51,7 @@ def format_of(layer: nn.Module) -> RowFormat:
 
 def multiply(layer: nn.Module, rows: Rows, dtype: torch.dtype) -> Product:
     """Return a linear layer's answer to rows in its format, finished or not."""
-    is_small = len(rows.values) <= _MOST_ROWS_UNFINISHED
+    is_small = len(rows.values) <= MOST_ROWS_UNFINISHED
     if (
         isinstance(layer, Fp8Linear)
         and is_small

@@ -212,7 +212,7 @@ def _turn_on_gpu(
     pointers = _pointers(product)
     kernels.turn_kernel[(num_rows,)](
         *pointers, None if norm is None else norm.weight, cosine, sine, plain, buffer,
-        width, num_rows // len(buffer), buffer.stride(0), first_row,
+        width, product.sums.stride(0), num_rows // len(buffer), buffer.stride(0), first_row,
         0.0 if norm is None else norm.eps,
         IS_SCALED=product.row_scale is not None, HAS_BIAS=pointers[-1] is not None,
         IS_NORMED=norm is not None, IS_TURNED=rotation is not None, KEEPS_PLAIN=plain is not None,

@@ -86,7 +86,8 @@ def attention_kernel(
 
 @triton.jit
 def transpose_kernel(
-    sums, row_scale, column_scale, bias, out, rows_a_sample, width, out_length, first_row,
+    sums, row_scale, column_scale, bias, out,
+    rows_a_sample, width, sums_stride, out_length, first_row,
     IS_ALIGNED: tl.constexpr, IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -98,7 +99,7 @@ def transpose_kernel(
     r = token_at(place) - (0 if IS_ALIGNED else first_row % 16)
     is_row, is_column = (r >= 0) & (r < rows_a_sample), c < width
     row = sample * rows_a_sample + r
-    at = sums + row[:, None] * width + c[None]
+    at = sums + row[:, None] * sums_stride + c[None]
     tile = tl.load(at, mask=is_row[:, None] & is_column[None], other=0.0)
     if IS_SCALED:
         by_row = tl.load(row_scale + row, mask=is_row, other=0.0)

@@ -35,11 +35,11 @@ def write_row(y, columns, inside, row, width, out, out_scale, FORMAT: tl.constex
 
 @triton.jit
 def load_product(
-    sums, row_scale, column_scale, bias, row, columns, inside, width,
+    sums, row_scale, column_scale, bias, row, columns, inside, stride,
     IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
     """Read a row of a product, and finish it where that is still to be done."""
-    y = tl.load(sums + row * width + columns, mask=inside, other=0.0).to(tl.float32)
+    y = tl.load(sums + row * stride + columns, mask=inside, other=0.0).to(tl.float32)
     if IS_SCALED:
         by_column = tl.load(column_scale + columns, mask=inside, other=0.0)
         y *= by_column * tl.load(row_scale + row)
@@ -121,7 +121,7 @@ def activate_kernel(
 @triton.jit
 def turn_kernel(
     sums, row_scale, column_scale, bias, weight, cosine, sine, plain_out, out,
-    width, rows_a_sample, sample_stride, first_row, eps,
+    width, sums_stride, rows_a_sample, sample_stride, first_row, eps,
     IS_SCALED: tl.constexpr, HAS_BIAS: tl.constexpr,
     IS_NORMED: tl.constexpr, IS_TURNED: tl.constexpr, KEEPS_PLAIN: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -131,7 +131,16 @@ def turn_kernel(
     columns = tl.arange(0, BLOCK)
     inside = columns < width
     y = load_product(
-        sums, row_scale, column_scale, bias, row, columns, inside, width, IS_SCALED, HAS_BIAS
+        sums,
+        row_scale,
+        column_scale,
+        bias,
+        row,
+        columns,
+        inside,
+        sums_stride,
+        IS_SCALED,
+        HAS_BIAS,
     )
     if IS_NORMED:
         y *= 1 / tl.sqrt(tl.sum(y * y, axis=0) / width + eps)

@@ -56,6 +56,11 @@ def drawn_products(width: int = E) -> dict[str, Product]:
     }
 
 
+def products_of_heads() -> dict[str, Product]:
+    """Products whose rows may stand apart, as parts of a wider product do."""
+    return drawn_products() | {"apart": Product(draw(R, 3 * E)[:, E : 2 * E], draw(R, 1), draw(E))}
+
+
 def value(found: Rows) -> Tensor:
     return found.values.float() * (1 if found.scale is None else found.scale)
 
@@ -110,7 +115,7 @@ def turns() -> Iterator[tuple[str, float]]:
         "turned": (None, rotation),
         "normed": (norm, None),
     }.items():
-        for kind, product in drawn_products().items():
+        for kind, product in products_of_heads().items():
             buffers, plains = torch.zeros(2, batch, 8, heads, head_dim), draw(2, R, E)
             rows.turn_into(buffers[0], 4, product, *arguments, plains[0])
             rows._turn_on_gpu(buffers[1], 4, product, *arguments, plains[1])
@@ -136,7 +141,7 @@ def times() -> Iterator[tuple[str, float]]:
 
 
 def transposes() -> Iterator[tuple[str, float]]:
-    for kind, product in drawn_products().items():
+    for kind, product in products_of_heads().items():
         out = torch.zeros(2 * E, 16)
         attention_memory.lay_values(product, out, 2, 5)
         expected = torch.zeros(2, E, 16)

@@ -1,14 +1,22 @@
 """The fast decoder answers as the plain one and is compiled once, wherever a stream comes from."""
 
+import pytest
 import torch
 from tiny_wan import tiny_latents, tiny_wan_vae
-from torch._dynamo.testing import CompileCounter
 
 from worldloom.rollout.realtime.fast_decoder import FastDecoder
 
 
-def test_chunks_answer_as_in_the_plain_decoder_and_one_graph_serves_all():
-    plain, counter = tiny_wan_vae().decoder, CompileCounter()
+@pytest.fixture
+def counter():
+    """Return a compiler that counts; importing it takes seconds, which only these tests spend."""
+    from torch._dynamo.testing import CompileCounter
+
+    return CompileCounter()
+
+
+def test_chunks_answer_as_in_the_plain_decoder_and_one_graph_serves_all(counter):
+    plain = tiny_wan_vae().decoder
     fast = FastDecoder(plain, 2, backend=counter)
     counts = set()  # after each steady chunk
     with torch.no_grad():
@@ -26,8 +34,8 @@ def test_chunks_answer_as_in_the_plain_decoder_and_one_graph_serves_all():
     assert counts != {0}
 
 
-def test_a_chunk_of_another_length_is_decoded_as_it_is():
-    plain, counter = tiny_wan_vae().decoder, CompileCounter()
+def test_a_chunk_of_another_length_is_decoded_as_it_is(counter):
+    plain = tiny_wan_vae().decoder
     fast = FastDecoder(plain, 3, backend=counter)
     latents = tiny_latents(3)
     with torch.no_grad():

@@ -5,6 +5,7 @@ The work is in `worldloom.bench` and `services.load`; this module asks, writes a
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -206,10 +207,13 @@ def gpu(
         typer.Option("--set", help="path=value of the transformer's shape, over the preset's."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Seconds that are played.")] = 120,
-    warmup: Annotated[float, typer.Option(min=0, help="Seconds played before.")] = 15,
-    ablation: Annotated[
-        float, typer.Option(min=0, help="Seconds of each row of the ablation; 0 leaves it out.")
-    ] = 0,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measure",
+            help="path=value of how it is measured (`GpuBenchConfig`), such as ablation_seconds=3.",
+        ),
+    ] = None,
     run: Annotated[
         list[str] | None,
         typer.Option("--run", help="path=value of how the model is run (`RealtimeConfig`)."),
@@ -228,14 +232,15 @@ def gpu(
     from worldloom.presets import with_overrides
 
     chosen = with_overrides(named(preset), overrides or [])
-    config = GpuBenchConfig(
-        play_seconds=seconds,
-        warmup_seconds=warmup,
-        ablation_seconds=ablation,
-        realtime=apply_overrides(GpuBenchConfig().realtime, run or []),
+    config = apply_overrides(
+        GpuBenchConfig(
+            play_seconds=seconds, realtime=apply_overrides(GpuBenchConfig().realtime, run or [])
+        ),
+        measure or [],
     )
     options = [f"--set {one}" for one in overrides or []] + [f"--run {one}" for one in run or []]
-    times = f"--seconds {seconds:g} --warmup {warmup:g} --ablation {ablation:g}"
+    options += [f"--measure {shlex.quote(one)}" for one in measure or []]
+    times = f"--seconds {seconds:g}"
     command = " ".join(["worldloom bench gpu", preset, *options, times])
     floors = floors_of(
         preset,

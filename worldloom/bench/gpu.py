@@ -28,6 +28,8 @@ from worldloom.bench.gpu_parts import (
 from worldloom.bench.gpu_report import (
     ALL_ON,
     FULL_LINEARS,
+    PLAIN,
+    TWO_STEPS,
     Floors,
     Played,
     ablation_table,
@@ -42,6 +44,7 @@ from worldloom.bench.model import random_inputs
 from worldloom.bench.record import BenchReport, Measurement, this_machine
 from worldloom.bench.rollout import random_world
 from worldloom.config import Config, JsonValue
+from worldloom.errors import ConfigError
 from worldloom.memory.config import BankConfig
 from worldloom.model.config import TransformerConfig
 from worldloom.model.cost.dry_run import later_segment
@@ -74,7 +77,7 @@ Encoder = VAEEncoder | WanVAEEncoder
 Decoder = VAEDecoder | WanVAEDecoder
 
 # By then a session's context is full and every shape was seen, so that nothing is built any more.
-_FULL_AFTER_SEGMENTS = 12
+_FULL_AFTER_SEGMENTS = {"stream": 8, "reference": 3}
 
 
 class GpuBenchConfig(Config):
@@ -84,6 +87,9 @@ class GpuBenchConfig(Config):
     warmup_seconds: float = Field(15.0, ge=0, description="time that is played before")
     ablation_seconds: float = Field(
         0.0, ge=0, description="time that each row of the ablation is played; 0 leaves it out"
+    )
+    ablation_rows: tuple[str, ...] = Field(
+        (), description="rows that the ablation is made of, after the one with all on; none is all"
     )
     num_samples: int = Field(20, ge=1, description="timed runs of each part")
     num_warmup: int = Field(5, ge=0, description="runs of each part thrown away first")
@@ -197,12 +203,17 @@ def _parts(config: GpuBenchConfig, model: WorldModel) -> tuple[Measurement, ...]
         assert isinstance(session, WorldSession), "a stream is walked by a world session"
         with torch.inference_mode():
             play = Play(session, config.jpeg_quality, config.num_encoders, config.seed)
-            play.play(0.0, least_segments=_FULL_AFTER_SEGMENTS)
+            play.play(0.0, least_segments=full_after(model))
             play.close()
             of_session = session_times(session, repeats)
         session.close()
     encoded = encode_time(model, config.jpeg_quality, repeats, config.seed)
     return (*passes, decoded, *of_session, encoded)
+
+
+def full_after(model: WorldModel) -> int:
+    """Return the segments after which all that follow are alike."""
+    return _FULL_AFTER_SEGMENTS[model.transformer.config.layout]
 
 
 def session_of(config: GpuBenchConfig, model: WorldModel) -> WorldSession | ReferenceSession:
@@ -218,7 +229,7 @@ def _play(config: GpuBenchConfig, model: WorldModel, warmup: float, seconds: flo
     session = session_of(config, model)
     player: LiveSession = session
     play = Play(player, config.jpeg_quality, config.num_encoders, config.seed)
-    play.play(warmup, least_segments=_FULL_AFTER_SEGMENTS)
+    play.play(warmup, least_segments=full_after(model))
     played = Played(tuple(play.play(seconds)), num_warmup=len(play.segments))
     play.close()
     session.close()
@@ -226,21 +237,24 @@ def _play(config: GpuBenchConfig, model: WorldModel, warmup: float, seconds: flo
 
 
 def _ablate(config: GpuBenchConfig, world: World) -> Sequence[tuple[str, Played]]:
-    """Play with one thing off at a time, then with all of it off."""
+    """Play with one thing off at a time, with all of it off, and with each option."""
+    changed = {**_ONE_OFF, **_options(world.shape)}
+    names = [*changed, PLAIN, TWO_STEPS]
+    asked = {ALL_ON, *(config.ablation_rows or names)}
+    if not asked <= set(names):
+        message = f"ablation_rows {config.ablation_rows}: expected some of {', '.join(names)}"
+        raise ConfigError(message)
     rows = []
-    for name, changes in _ONE_OFF.items():
-        values = config.realtime.model_dump() | dict(changes)
+    for name in (name for name in names if name in asked):
+        values = config.realtime.model_dump() | dict(changed.get(name, {}))
         realtime = RealtimeConfig.model_validate(values)
-        model = world.fresh(with_fast_decoder=realtime.compiles_decoder)
-        rows.append((name, _short_play(config, make_fast(model, realtime).model)))
-        del model
-    rows.append(("plain passes", _short_play(config, world.fresh(with_fast_decoder=False))))
-    two_steps = make_fast(world.fresh(num_steps=2), config.realtime).model
-    rows.append(("option: 2 steps", _short_play(config, two_steps)))
-    del two_steps
-    for name, changes in _options(world.shape).items():
-        realtime = RealtimeConfig.model_validate(config.realtime.model_dump() | dict(changes))
-        rows.append((name, _short_play(config, make_fast(world.fresh(), realtime).model)))
+        model = world.fresh(
+            with_fast_decoder=realtime.compiles_decoder and name != PLAIN,
+            num_steps=2 if name == TWO_STEPS else None,
+        )
+        made = model if name == PLAIN else make_fast(model, realtime).model
+        rows.append((name, _short_play(config, made)))
+        del model, made
     return rows
 
 

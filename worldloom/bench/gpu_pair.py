@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from worldloom.bench.gpu import GpuBenchConfig, World, session_of
+from worldloom.bench.gpu import GpuBenchConfig, World, full_after, session_of
 from worldloom.bench.gpu_machine import require_lone_gpu, software_note
-from worldloom.bench.gpu_parts import Repeats, pass_times, velocity_of
+from worldloom.bench.gpu_parts import Repeats, device_seconds, velocity_of
 from worldloom.bench.gpu_report import Played, notes_of, relative_error
 from worldloom.bench.live import Play
 from worldloom.bench.model import random_inputs
-from worldloom.bench.record import BenchReport, Measurement, Table, this_machine
+from worldloom.bench.record import BenchReport, Measurement, Table, measured, this_machine
 from worldloom.errors import MachineError
 from worldloom.model.config import TransformerConfig
 from worldloom.model.cost.dry_run import DryRun, later_segment
+from worldloom.model.vae.vae_coder import CoderCache
+from worldloom.model.vae.wan_vae import Latents, WanVAEDecoder
 from worldloom.presets import ModelPreset
 from worldloom.rollout.realtime.config import RealtimeConfig
 from worldloom.rollout.realtime.fast_model import FastModel, make_fast
@@ -34,6 +39,7 @@ from worldloom.rollout.realtime.ulysses import PlaceShare
 from worldloom.rollout.world_model import WorldModel
 
 _NUM_GPUS = 2
+_MOST_WAIT = timedelta(minutes=3)
 _ONE, _DECODER, _SHARED = "one GPU", "decoder on the second GPU", "tokens shared by two GPUs"
 
 
@@ -71,66 +77,111 @@ def measure_pair(
     is_shared = preset.transformer.layout == "reference"
     if is_shared:
         PlaceShare(0, _NUM_GPUS).require_fit(preset.transformer)
-    world = World(config, preset, torch.device("cuda", 0))
-    elsewhere = RealtimeConfig.model_validate(
-        config.realtime.model_dump() | {"decoder_device": "cuda:1"}
-    )
-    ways = [
-        _way(_ONE, config, make_fast(world.fresh(), config.realtime), num_segments),
-        _way(_DECODER, config, make_fast(world.fresh(), elsewhere), num_segments),
-    ]
-    if is_shared:
-        ways.append(_shared_way(config, preset, num_segments))
+    with _second_process(config, preset, num_segments, is_needed=is_shared) as store:
+        world = World(config, preset, torch.device("cuda", 0))
+        elsewhere = RealtimeConfig.model_validate(
+            config.realtime.model_dump() | {"decoder_device": "cuda:1"}
+        )
+        one = make_fast(world.fresh(), config.realtime)
+        ways = [_way(_ONE, config, one, num_segments)]
+        of_one = one.model.encoder, one.model.decoder
+        del one
+        ways.append(_way(_DECODER, config, make_fast(world.fresh(), elsewhere), num_segments))
+        if is_shared:
+            model = world.fresh()
+            encoder, decoder = of_one
+            model = replace(model, encoder=encoder, decoder=decoder)
+            ways.append(_take_share(config, model, num_segments, 0, store))
     return _report(ways, command, preset)
 
 
-def _shared_way(config: GpuBenchConfig, preset: ModelPreset, num_segments: int) -> _Way:
-    """Play with a second process that takes half of the tokens."""
+@contextmanager
+def _second_process(
+    config: GpuBenchConfig, preset: ModelPreset, num_segments: int, *, is_needed: bool
+) -> Iterator[Path]:
+    """Have a second process make its model and wait for the first at a store."""
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
+        if not is_needed:
+            yield store
+            return
         second = multiprocessing.get_context("spawn").Process(
-            target=_take_share, args=(config, preset, num_segments, 1, store)
+            target=_be_second, args=(config, preset, num_segments, store)
         )
         second.start()
-        way = _take_share(config, preset, num_segments, 0, store)
-        second.join()
-    if second.exitcode:
-        message = f"second process ended with {second.exitcode}, expected 0; its error is above"
-        raise MachineError(message)
-    return way
+        try:
+            yield store
+            second.join()
+        finally:
+            second.terminate()  # where the first failed, nobody comes to the store any more
+            second.join()
+        if second.exitcode:
+            message = f"second process ended with {second.exitcode}, expected 0; see its error"
+            raise MachineError(message)
+
+
+def _be_second(config: GpuBenchConfig, preset: ModelPreset, num_segments: int, store: Path) -> None:
+    device = torch.device("cuda", 1)
+    torch.cuda.set_device(device)
+    model = World(config, preset, device).fresh()
+    _take_share(config, model, num_segments, 1, store)
 
 
 def _take_share(
-    config: GpuBenchConfig, preset: ModelPreset, num_segments: int, rank: int, store: Path
+    config: GpuBenchConfig, model: WorldModel, num_segments: int, rank: int, store: Path
 ) -> _Way:
-    """Run one process's share from beginning to end; both do the same."""
-    device = torch.device("cuda", rank)
-    torch.cuda.set_device(device)
+    """Run one process's share from beginning to end; both do the same, frames apart."""
     dist.init_process_group(
-        "nccl", init_method=f"file://{store}", rank=rank, world_size=_NUM_GPUS, device_id=device
+        "nccl",
+        init_method=f"file://{store}",
+        rank=rank,
+        world_size=_NUM_GPUS,
+        device_id=model.device,
+        timeout=_MOST_WAIT,
     )
-    share = PlaceShare.of_this_process(preset.transformer)
-    model = World(config, preset, device).fresh()
-    way = _way(_SHARED, config, make_fast(model, config.realtime, share=share), num_segments)
+    share = PlaceShare.of_this_process(model.transformer.config)
+    fast = make_fast(model, config.realtime, share=share)
+    if rank:
+        fast = replace(fast, model=replace(fast.model, decoder=_NoFrames(model.device)))
+    way = _way(_SHARED, config, fast, num_segments)
     dist.destroy_process_group()
     return way
+
+
+class _NoFrames(WanVAEDecoder):
+    """Where a decoder stands in a process that nobody watches: one small frame a chunk."""
+
+    def __init__(self, device: torch.device) -> None:
+        nn.Module.__init__(self)
+        self.place = nn.Parameter(torch.zeros(1, 3, 1, 8, 8, device=device), requires_grad=False)
+
+    def forward(
+        self,
+        latents: Latents,  # noqa: ARG002 - nobody watches
+        cache: CoderCache | None = None,
+    ) -> tuple[Tensor, CoderCache]:
+        return self.place, cache or CoderCache({})
 
 
 def _way(name: str, config: GpuBenchConfig, fast: FastModel, num_segments: int) -> _Way:
     """Measure a step and play; every process of a way calls the same passes as often."""
     model = fast.model
-    inputs = _inputs(config, model.transformer.config, model)
+    network = model.transformer
+    inputs = _inputs(config, network.config, model)
     velocity = velocity_of(model, inputs).cpu()
     with torch.inference_mode():
-        passes = pass_times(
-            model,
-            lambda build: random_inputs(build, model.transformer.config, _generator(config, model)),
+        prepared = network.prepare(inputs.conditions)
+        context = None if inputs.context is None else network.placed(inputs.context)
+        seconds = device_seconds(
+            lambda: network.denoise(inputs.latents, inputs.sigma, prepared, context),
             Repeats(config.num_samples, config.num_warmup),
         )
-    step = next(one for one in passes if one.name == "denoise step")
+    step = measured(
+        "denoise step", "ms", [1e3 * one for one in seconds], num_warmup=config.num_warmup
+    )
     session = session_of(config, model)
     play = Play(session, config.jpeg_quality, config.num_encoders, config.seed)
-    play.play(0.0, least_segments=num_segments)
+    play.play(0.0, least_segments=full_after(model))
     played = Played(
         tuple(play.play(0.0, least_segments=num_segments)), num_warmup=len(play.segments)
     )

@@ -22,6 +22,8 @@ _TERA = 1e12
 _GIB = 1 << 30
 ALL_ON = "all on"
 FULL_LINEARS = "linear layers in bf16"
+PLAIN = "plain passes"
+TWO_STEPS = "option: 2 steps"
 
 
 @dataclass(frozen=True)

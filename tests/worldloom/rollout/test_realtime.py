@@ -255,25 +255,32 @@ def test_frames_decoded_on_another_gpu_are_the_same():
 @needs_two
 @pytest.mark.parametrize("number_format", ["full", "fp8"])
 def test_two_processes_on_two_gpus_walk_as_one(tmp_path, number_format):
-    def walked(num_processes):
-        outs = [tmp_path / f"{rank}-of-{num_processes}.pt" for rank in range(num_processes)]
-        store = tmp_path / f"store-{num_processes}"
-        processes = [
-            subprocess.Popen(
-                [sys.executable, PROGRAM, str(rank), str(num_processes), store, out, number_format],
-                env={**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank, out in enumerate(outs)
-        ]
-        for process in processes:
-            _, errors = process.communicate(timeout=120)
-            assert not process.returncode, errors[-3000:]
-        return [torch.load(out) for out in outs]
-
-    [expected] = walked(1)
-    for found in walked(2):
+    walks = {
+        count: [tmp_path / f"{rank}-of-{count}.pt" for rank in range(count)] for count in (1, 2)
+    }
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                PROGRAM,
+                str(rank),
+                str(count),
+                tmp_path / f"store-{count}",
+                out,
+                number_format,
+            ],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for count, outs in walks.items()
+        for rank, out in enumerate(outs)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert not process.returncode, errors[-3000:]
+    [expected] = map(torch.load, walks[1])
+    for found in map(torch.load, walks[2]):
         assert relative(found, expected) < 0.03
 
 

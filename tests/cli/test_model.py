@@ -26,7 +26,7 @@ def test_every_preset_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_preset_is_described_by_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
-    fields = answer(capsys, "describe", "mg3-5b")
+    fields = answer(capsys, "describe", "stream-5b")
     parameters = fields["parameters"]
     assert parameters["total"] == sum(parameters[part] for part in ("core", "camera", "action"))
     assert parameters["total"] == pytest.approx(6.47e9, rel=1e-3)
@@ -35,12 +35,13 @@ def test_a_preset_is_described_by_its_parts(capsys: pytest.CaptureFixture[str]) 
     assert fields["memory"]["weights"]["bf16"] == 2 * parameters["total"]
     assert fields["gpu_bytes"] == 80 << 30
     assert fields["gpu"]["bf16"]["fits"] is True
-    assert fields["starts_from"].startswith("The public Matrix-Game 3.0 weights")
+    assert fields["starts_from"].startswith("The reference teacher mg3-5b, every tensor under")
 
 
 def test_a_shape_is_overridden_by_its_path(capsys: pytest.CaptureFixture[str]) -> None:
-    whole = answer(capsys, "describe", "nano-stream")
-    single = answer(capsys, "describe", "nano-stream", "--set", "segment_latents=1")
+    shallow = ("describe", "nano-stream", "--set", "num_blocks=1")
+    whole = answer(capsys, *shallow)
+    single = answer(capsys, *shallow, "--set", "segment_latents=1")
     assert whole["tokens"]["later_segment"] == 3 * single["tokens"]["later_segment"]
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from mlflow.cli import server as mlflow_server
-from mlflow.server.security_utils import is_allowed_host_header
 
 
 def container(manifests) -> dict:
@@ -25,7 +23,9 @@ def test_one_writer_at_a_time(render) -> None:
 
 
 def test_mlflow_knows_every_option(render) -> None:
-    known = {name for parameter in mlflow_server.params for name in parameter.opts}
+    from mlflow.cli import server  # seconds, which other tests' processes need not spend
+
+    known = {name for parameter in server.params for name in parameter.opts}
     for argument in container(render())["args"]:
         assert argument.partition("=")[0] in known
 
@@ -60,6 +60,8 @@ def test_postgres_comes_from_a_secret(render) -> None:
     ],
 )
 def test_clients_are_answered_under_each_of_its_names(render, host) -> None:
+    from mlflow.server.security_utils import is_allowed_host_header
+
     args = container(render({"mlflow": {"allowedHosts": ["mlflow.example.org"]}}))["args"]
     [hosts] = [arg.partition("=")[2] for arg in args if arg.startswith("--allowed-hosts=")]
     assert is_allowed_host_header(hosts.split(","), host)

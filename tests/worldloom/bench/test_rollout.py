@@ -15,10 +15,10 @@ from worldloom.model.config import TransformerConfig
 CPU = torch.device("cpu")
 SHAPE = CONFIG.model_copy(update={"latent_channels": 16})
 SMALL = {
-    "num_frames": 180,
-    "full_after_frames": 90,
+    "num_frames": 100,
+    "full_after_frames": 50,
     "look_every_segments": 1,
-    "num_samples": 3,
+    "num_samples": 2,
     "num_warmup": 1,
     "bank": BankConfig(capacity=12, recent_latents=6),
 }
@@ -30,11 +30,11 @@ def test_a_walk_is_measured_to_its_end():
         RolloutBenchConfig(**SMALL), SHAPE, CPU, "a command", lambda *made: told.append(made)
     )
     long, young, resident = found.measurements
-    assert told[-1] == (181, 180)
-    assert "session of 229 frames" in long.name  # 181, and four segments more while timed
-    assert "session of 145 frames" in young.name
-    assert long.num_samples == young.num_samples == 3
-    assert resident.num_samples == 8  # after the segments that end at frames 97, 109 ... 181
+    assert told[-1] == (109, 100)
+    assert "session of 145 frames" in long.name  # 109, and three segments more while timed
+    assert "session of 97 frames" in young.name
+    assert long.num_samples == young.num_samples == 2
+    assert resident.num_samples == 5  # after the segments that end at frames 61, 73 ... 109
     finite, _, _ = found.bars
     assert (finite.value, finite.is_met) == (1.0, True)
 

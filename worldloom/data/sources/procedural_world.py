@@ -125,7 +125,8 @@ def _largest_room(free: BoolArray) -> BoolArray:
     _, rooms, figures, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=4)
     sizes = figures[:, cv2.CC_STAT_AREA]
     sizes[0] = 0  # what is not free
-    return (rooms == sizes.argmax()) & free
+    largest: BoolArray = (rooms == sizes.argmax()) & free
+    return largest
 
 
 def _textures(generator: np.random.Generator, count: int) -> SingleArray:

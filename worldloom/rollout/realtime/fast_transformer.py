@@ -21,9 +21,7 @@ from torch import Tensor
 
 from worldloom.errors import ConfigError
 from worldloom.model.attention import BlockContext
-from worldloom.model.block import BlockPlan, SegmentPlan
 from worldloom.model.config import TransformerConfig
-from worldloom.model.rope import Rotation
 from worldloom.model.transformer import (
     Context,
     Latents,
@@ -33,7 +31,6 @@ from worldloom.model.transformer import (
     WorldModelTransformer,
 )
 from worldloom.quantize.fp8_linear import require_fp8
-from worldloom.rollout.realtime.action_pass import ToldActions
 from worldloom.rollout.realtime.attention_memory import (
     AttentionMemory,
     Fp8Memory,
@@ -41,27 +38,15 @@ from worldloom.rollout.realtime.attention_memory import (
     Size,
 )
 from worldloom.rollout.realtime.block_pass import BlockPass, Seen, Told
-from worldloom.rollout.realtime.camera_pass import CameraPass
 from worldloom.rollout.realtime.captured import Captured, GraphMemory
 from worldloom.rollout.realtime.context_memory import ContextMemory
 from worldloom.rollout.realtime.product import answer_of, format_of
 from worldloom.rollout.realtime.rows import Residual, Update, update
+from worldloom.rollout.realtime.segment_teller import FastSegment, SegmentTeller, Shape
 from worldloom.rollout.realtime.step_cache import NO_BLOCKS, Reuse, StepCache
-from worldloom.rollout.realtime.told_prompts import ToldPrompts
 from worldloom.rollout.realtime.ulysses import PlaceShare, UlyssesFp8Memory, UlyssesMemory
 
-Shape = tuple[int, int, int]  # samples, latents, of them memory
-Prepared = tuple[list[tuple[Tensor, Tensor]], list[ToldActions | None], Rotation]
 Stepped = tuple[Tensor, Tensor | None]  # velocity, and keys and values [2, blocks, B, L, N, D]
-
-
-@dataclass
-class FastSegment(PreparedSegment):
-    """A segment's conditions, with what its actions say worked out."""
-
-    actions: list[ToldActions | None]
-    shape: Shape
-    is_stepped: bool = False  # whether a denoising step was taken on it
 
 
 @dataclass(frozen=True)
@@ -105,20 +90,18 @@ class FastTransformer:
         self._attends_in_fp8 = attends_in_fp8
         self.config: TransformerConfig = transformer.config
         self._blocks = [BlockPass(block) for block in transformer.typed_blocks()]
-        self._cameras = [CameraPass(blocks.block.camera) for blocks in self._blocks]
         self._modulations = torch.stack([blocks.block.modulation for blocks in self._blocks])
         self._context = (
             ContextMemory(self.config, self._memory) if self.config.layout == "stream" else None
         )
         self._placed: Context | None = None
-        self._prompts = ToldPrompts(transformer)
         self._own: dict[Shape, AttentionMemory] = {}
         self._segments: dict[Shape, FastSegment] = {}
-        self._prepare: dict[Shape, Captured[Prepared]] = {}
         self._denoise: dict[_Step, Captured[Stepped]] = {}
         self._commit: dict[tuple[Shape, bool], Captured[Tensor]] = {}
         self._step_cache = StepCache(reused_blocks)
         self._graph_memory = GraphMemory(is_used=captures_graphs)
+        self._teller = SegmentTeller(transformer, self._blocks, self._graph_memory, share)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -132,27 +115,8 @@ class FastTransformer:
 
     def prepare(self, conditions: SegmentConditions) -> FastSegment:
         """Work out what every denoising step of a segment shares; it holds until the next."""
-        shape = (*conditions.rays.shape[:2], conditions.num_memory)
-        if shape not in self._prepare:
-            num_memory = conditions.num_memory
-            self._prepare[shape] = Captured(
-                lambda *told: self._tell(*told, num_memory=num_memory), self._graph_memory
-            )
-        cameras, actions, rotation = self._prepare[shape](
-            conditions.rays, conditions.coordinates, conditions.keyboard, conditions.mouse
-        )
-        prompts = self._prompts.told(conditions.prompt)
-        segment = FastSegment(
-            segment=SegmentPlan(
-                rotation, conditions.keyboard, conditions.mouse, conditions.num_memory
-            ),
-            blocks=[
-                BlockPlan(*camera, prompt) for camera, prompt in zip(cameras, prompts, strict=True)
-            ],
-            actions=actions,
-            shape=shape,
-        )
-        self._segments[shape] = segment
+        segment = self._teller.told(conditions)
+        self._segments[segment.shape] = segment
         return segment
 
     def placed(self, context: Context) -> Context:
@@ -165,7 +129,7 @@ class FastTransformer:
             message = "context without keys and values: expected committed ones, block by block"
             raise ValueError(message)
         assert self._context is not None, "a context belongs to the stream layout"
-        self._context.place(context.blocks, self._rotation(context.coordinates))
+        self._context.place(context.blocks, self._teller.rotation(context.coordinates))
         self._placed = replace(context)
         return self._placed
 
@@ -255,38 +219,6 @@ class FastTransformer:
         if context is not self._placed:
             self.placed(context)
         return context.is_valid
-
-    def _tell(
-        self, rays: Tensor, coordinates: Tensor, keyboard: Tensor, mouse: Tensor, *, num_memory: int
-    ) -> Prepared:
-        """Work out what poses and actions say to every block."""
-        dtype, batch = self.dtype, len(rays)
-        if self._share is not None:
-            rays = self._share.of_places(rays)
-            by_place = coordinates.unflatten(1, (mouse.shape[1], -1))
-            coordinates = self._share.of_places(by_place).flatten(1, 2)
-        rays_RE = self._network.ray_embed(rays.flatten(1, 2).to(dtype)).flatten(0, 1)
-        rows = update(Residual(rays_RE), Update(), self._cameras[0].row_format)[1]
-        cameras = [camera(rays_RE, rows) for camera in self._cameras]
-        told = [
-            None
-            if block.actions is None
-            else block.actions.tell(keyboard.to(dtype), mouse.to(dtype), num_memory)
-            for block in self._blocks
-        ]
-        by_sample = [(a.unflatten(0, (batch, -1)), b.unflatten(0, (batch, -1))) for a, b in cameras]
-        return by_sample, told, self._rotation(coordinates)
-
-    def _rotation(self, coordinates: Tensor) -> Rotation:
-        """Return cosines and sines, in half precision where tokens are in bfloat16.
-
-        Angles are exact; a cosine's eleven bits are more than the eight of what it turns, and the
-        tables are as much to read as the tokens.
-        """
-        cosine, sine = self._network.rope(coordinates)
-        if self.dtype != torch.bfloat16:
-            return cosine, sine
-        return cosine.half(), sine.half()
 
     def _denoised(
         self, latents: Tensor, sigma: Tensor, step: _Step, is_valid: Tensor | None

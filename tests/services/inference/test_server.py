@@ -40,6 +40,20 @@ def test_python_without_a_stub_is_refused(tmp_path: Path) -> None:
         prepare_backend(tmp_path, tmp_path / "python")
 
 
+def test_what_an_interpreter_keeps_beside_the_backend_is_left_there(tmp_path: Path) -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    backend = tmp_path / "wheel" / "backends" / "python"
+    for path in (
+        tmp_path / "wheel" / "python_backend_stubs" / version / STUB,
+        backend / "libtriton_python.so",
+        backend / "__pycache__" / "utils.cpython-311.pyc",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    prepare_backend(tmp_path / "wheel", tmp_path / "python")
+    assert {path.name for path in (tmp_path / "python").iterdir()} == {"libtriton_python.so", STUB}
+
+
 def test_environment_leads_to_interpreter_and_project() -> None:
     environment = server_environment(triton_wheel(), {"PATH": "/bin", "KEPT": "1"})
     assert environment["KEPT"] == "1"

@@ -251,7 +251,7 @@ def prepare_backend(wheel: Path, folder: Path) -> None:
         message = f"Python {version} has no Triton stub in {wheel}, expected one of: {known}"
         raise MachineError(message)
     folder.mkdir(parents=True)
-    # A folder there is what some interpreter kept of the modules that it read; no part of the wheel.
+    # A folder there is what an interpreter kept of modules that it read; no part of the wheel.
     files = [path for path in (wheel / "backends" / "python").iterdir() if path.is_file()]
     for source in [*files, stub]:
         shutil.copy2(source, folder / source.name)

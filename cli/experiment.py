@@ -45,8 +45,46 @@ def list_(output: OutputOption = Output.TABLE) -> None:
     emit_rows(rows, output, next_command="worldloom experiment run memory --set num_cases=4")
 
 
+@app.command("train")
+def train(
+    name: Annotated[str, typer.Argument(help="Name of an experiment whose arms are trained.")],
+    weights: Annotated[
+        Path,
+        typer.Option(help="Folder with vae, and base for students; by default what is shipped."),
+    ] = Path("worldloom/starter"),
+    out: Annotated[
+        Path, typer.Option(help="Folder of trained arms; a folder of the name is made in it.")
+    ] = Path("out/arms"),
+    data: Annotated[
+        Path, typer.Option(help="Folder of clips; they are rendered where it has none.")
+    ] = Path("out/arms/data"),
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="path=value of how they are trained.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Train every arm under every seed, at equal steps on the same clips; what is there stays."""
+    from worldloom.config import apply_overrides
+    from worldloom.experiments.train_arms import TrainArmsConfig, train_arms
+
+    record = train_arms(
+        name,
+        apply_overrides(TrainArmsConfig(), set_ or []),
+        weights=weights,
+        data=data,
+        out=out / name,
+        tell=lambda text: say(text, output),
+    )
+    rows = [
+        {"arm": arm.arm, "seed": arm.seed, "steps": arm.num_steps, "seconds": arm.seconds}
+        | {name: f"{value:.4f}" for name, value in arm.held_out.items()}
+        for arm in record.arms
+    ]
+    emit_rows(rows, output, next_command=f"worldloom experiment run {name} --trained {out / name}")
+
+
 @app.command("run")
-def run(
+def run(  # noqa: PLR0913 - each is an option of its own
     name: Annotated[str, typer.Argument(help="Name of an experiment.")],
     starter: Annotated[
         list[Path] | None,
@@ -56,6 +94,9 @@ def run(
         list[str] | None,
         typer.Option(help="ARM=FOLDER of an arm's own transformer; once for each training seed."),
     ] = None,
+    trained: Annotated[
+        Path | None, typer.Option(help="Folder of arms that `experiment train` wrote.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="path=value of how it is run, over all.")
     ] = None,
@@ -63,6 +104,9 @@ def run(
     work: Annotated[
         Path | None, typer.Option(help="Folder of finished cells; by default under the home.")
     ] = None,
+    page: Annotated[
+        bool, typer.Option(help="Write the page too; elsewhere `experiment page` does.")
+    ] = True,
     output_dir: Annotated[
         Path, typer.Option(help="A folder of the experiment's name is written here.")
     ] = Path("docs/results"),
@@ -72,35 +116,55 @@ def run(
 
     Each finished arm and training seed is a file of its own and is not computed again.
     """
-    from cli.pipeline_requests import home, starter_folder
     from worldloom.bench.record import open_device
     from worldloom.config import apply_overrides
     from worldloom.experiments.catalogue import experiment
     from worldloom.experiments.networks import WeightFolders
-    from worldloom.experiments.publish import publish
     from worldloom.experiments.run import run_experiment
     from worldloom.experiments.setting import RunConfig, Setting
+    from worldloom.experiments.training_record import read_training, trained_folders
 
-    shipped = starter_folder(from_scratch=False)
-    starters = starter or ([Path(shipped)] if shipped else [])
+    own = by_arm(checkpoint or []) | (trained_folders(trained) if trained else {})
     options = {"--starter": starter, "--checkpoint": checkpoint, "--set": set_}
     told = [f"{option} {value}" for option, values in options.items() for value in values or ()]
+    told += [f"--trained {trained}"] if trained else []
     setting = Setting(
         experiment=experiment(name),
         config=apply_overrides(RunConfig(), set_ or []),
-        folders=WeightFolders(starters, by_arm(checkpoint or [])),
-        folder=(work or home() / "experiments") / name,
+        folders=WeightFolders(starter or _shipped(), own),
+        folder=_cells(work) / name,
         device=open_device(device),
         command=" ".join(["worldloom experiment run", name, *told, f"--device {device}"]),
+        training=read_training(trained) if trained else None,
         tell=lambda text: say(text, Output.JSON),
     )
-    run_experiment(setting)
-    book, paths = publish(setting.folder, output_dir / name)
-    _answer(book, paths, output)
+    cells = run_experiment(setting)
+    if page:
+        _write_page(setting.folder, output_dir / name, output)
+    else:
+        say(f"{len(cells)} cells in {setting.folder}", output)
+
+
+@app.command("pack")
+def pack(
+    name: Annotated[str, typer.Argument(help="Name of an experiment that was run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the packed cells.")],
+    work: Annotated[
+        Path | None, typer.Option(help="Folder of finished cells; by default under the home.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Pack finished cells into files of at most 16 MiB, to write their page elsewhere."""
+    from worldloom.experiments.packing import pack_cells
+
+    volumes = pack_cells(_cells(work) / name, out)
+    rows = [{"file": str(path), "bytes": path.stat().st_size} for path in volumes]
+    packed = " ".join(f"--packed {path}" for path in volumes)
+    emit_rows(rows, output, next_command=f"worldloom experiment page {name} {packed}")
 
 
 @app.command("page")
-def page(
+def page_(
     name: Annotated[str, typer.Argument(help="Name of an experiment that was run.")],
     packed: Annotated[
         list[Path] | None, typer.Option(help="Packed cells to take in first; repeatable.")
@@ -114,13 +178,29 @@ def page(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write the page of finished cells, wherever they were walked; weights are not needed."""
-    from cli.pipeline_requests import home
     from worldloom.experiments.packing import unpack_cells
+
+    unpack_cells(packed or [], _cells(work))
+    _write_page(_cells(work) / name, output_dir / name, output)
+
+
+def _cells(work: Path | None) -> Path:
+    from cli.pipeline_requests import home
+
+    return work or home() / "experiments"
+
+
+def _shipped() -> list[Path]:
+    from cli.pipeline_requests import starter_folder
+
+    folder = starter_folder(from_scratch=False)
+    return [folder] if folder else []
+
+
+def _write_page(cells: Path, folder: Path, output: Output) -> None:
     from worldloom.experiments.publish import publish
 
-    cells = work or home() / "experiments"
-    unpack_cells(packed or [], cells)
-    book, paths = publish(cells / name, output_dir / name)
+    book, paths = publish(cells, folder)
     _answer(book, paths, output)
 
 

@@ -33,6 +33,9 @@ class ErrorBufferConfig(Config):
     memory_max_strength: float = Field(
         1.0, ge=0, description="scale gamma_m of a residual on memory latents, drawn from 0 to this"
     )
+    min_strength: float = Field(
+        0.0, ge=0, description="least scale of a residual, of past and memory alike"
+    )
     clean_probability: float = Field(
         0.0, ge=0, le=1, description="chance that nothing of a sample is disturbed at all"
     )

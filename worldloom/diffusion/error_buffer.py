@@ -137,7 +137,9 @@ class ErrorBuffer:
             picks = torch.randint(0, total, (count, length), generator=generator, device=where)
             residuals = self._gather(picks[rows].cpu(), filled)
         probability, max_strength = self._role(role)
-        strength = torch.rand(count, 1, generator=generator, device=where) * max_strength
+        least = min(self.config.min_strength, max_strength)
+        strength = torch.rand(count, 1, generator=generator, device=where)
+        strength = least + strength * (max_strength - least)
         chosen = torch.rand(count, 1, generator=generator, device=where) < probability
         if is_clean is not None:
             chosen &= ~is_clean.to(where)[:, None]

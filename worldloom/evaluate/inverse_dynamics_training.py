@@ -19,7 +19,6 @@ from torch import Tensor
 
 from worldloom.config import Config
 from worldloom.data.schema import Clip
-from worldloom.data.sources.procedural import ProceduralConfig
 from worldloom.data.sources.procedural import capture_clip as capture_procedural
 from worldloom.evaluate.controllability import blur
 from worldloom.evaluate.inverse_dynamics import (
@@ -53,29 +52,28 @@ class InverseDynamicsTraining(Config):
 
 def record_lessons(cases: CasesConfig, training: InverseDynamicsTraining) -> list[Clip]:
     """Return recordings of the cases' world at their size, from train worlds or maps."""
-    first = _FIRST_SEED + training.seed * 1_000_000
-    seeds = range(first, first + training.num_clips)
+    return [record_lesson(cases, training, index) for index in range(training.num_clips)]
+
+
+def record_lesson(cases: CasesConfig, training: InverseDynamicsTraining, index: int) -> Clip:
+    """Return one of the recordings."""
+    seed = _FIRST_SEED + training.seed * 1_000_000 + index
     if cases.world == "procedural":
-        settings: ProceduralConfig = cases.procedural
-        return [
-            capture_procedural(settings, seed=seed, split="train", num_frames=training.clip_frames)
-            for seed in seeds
-        ]
+        return capture_procedural(
+            cases.procedural, seed=seed, split="train", num_frames=training.clip_frames
+        )
     from worldloom.data.sources.vizdoom import DoomEngine, capture_clip
 
     maps = cases.vizdoom.train_maps
     with DoomEngine(cases.vizdoom) as engine:
-        return [
-            capture_clip(
-                cases.vizdoom,
-                map_name=maps[index % len(maps)],
-                seed=seed,
-                split="train",
-                num_frames=training.clip_frames,
-                engine=engine,
-            )
-            for index, seed in enumerate(seeds)
-        ]
+        return capture_clip(
+            cases.vizdoom,
+            map_name=maps[index % len(maps)],
+            seed=seed,
+            split="train",
+            num_frames=training.clip_frames,
+            engine=engine,
+        )
 
 
 def train_inverse_dynamics(

@@ -32,8 +32,8 @@ LEVELS = 255.0
 def psnr_db(frames: Frames, reference: Frames) -> FloatArray:
     """Return the PSNR of each frame in decibels, at most `PSNR_CEILING_DB`."""
     check_pair(frames, reference)
-    error = (frames.astype(np.float64) - reference.astype(np.float64)) ** 2
-    mean = np.maximum(error.mean(axis=(1, 2, 3)), 1e-12)
+    pairs = zip(frames, reference, strict=True)
+    mean = np.maximum([_squared_error(made, recorded) for made, recorded in pairs], 1e-12)
     decibels = 10 * np.log10(LEVELS**2 / mean)
     return np.asarray(np.minimum(decibels, PSNR_CEILING_DB), dtype=np.float64)
 
@@ -155,6 +155,11 @@ def check_pair(frames: Frames, reference: Frames) -> None:
 
 def _unit_features(values: Tensor) -> Tensor:
     return values / (values.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-6)
+
+
+def _squared_error(made: Frames, recorded: Frames) -> float:
+    gap = made.astype(np.int32) - recorded
+    return float(np.mean(gap * gap))
 
 
 def _similarity(first: FloatArray, second: FloatArray) -> FloatArray:

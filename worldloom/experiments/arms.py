@@ -54,6 +54,9 @@ class WalkPlan(Config):
     path: PathKind = Field(description="kind of way")
     num_segments: int = Field(ge=1, description="segments of a walk")
     num_cases: int = Field(ge=1, description="walks, where no other number is asked for")
+    arms: tuple[str, ...] | None = Field(
+        None, min_length=1, description="arms that walk it, the control among them; None: all"
+    )
 
 
 class Experiment(Config):
@@ -77,6 +80,14 @@ class Experiment(Config):
         if self.control not in names:
             message = f"experiment {self.name}: control {self.control!r}, expected one of {names}"
             raise ValueError(message)
+        for walk in self.walks:
+            strangers = sorted(set(walk.arms or ()) - set(names))
+            if strangers or (walk.arms and self.control not in walk.arms):
+                message = (
+                    f"experiment {self.name}, walk {walk.path}: arms {list(walk.arms or ())}, "
+                    f"expected some of {names}, {self.control!r} among them"
+                )
+                raise ValueError(message)
         return self
 
     def arm(self, name: str) -> Arm:

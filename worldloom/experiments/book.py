@@ -28,6 +28,7 @@ from worldloom.evaluate.paired import SeededInterval, difference_interval, mean_
 from worldloom.experiments.arms import Experiment
 from worldloom.experiments.cells import Cell, CellArrays
 from worldloom.experiments.figures import FIGURES
+from worldloom.experiments.training_record import TrainingRecord
 
 FRECHET = "frechet_novel"
 BOOK_FILE = "ablation.json"
@@ -79,6 +80,9 @@ class Book(Config):
     command: str = Field(description="what runs it again")
     machine: Machine = Field(description="where it ran")
     left_out: tuple[str, ...] = Field(description="arms for which no weights were given")
+    training: TrainingRecord | None = Field(
+        None, description="how arms of the experiment's own were trained"
+    )
     rows: tuple[Row, ...] = Field(description="figures")
     speeds: tuple[Speed, ...] = Field(description="times and sizes")
     curves: tuple[Curve, ...] = Field(description="along the walks")

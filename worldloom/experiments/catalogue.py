@@ -14,7 +14,7 @@ from worldloom.experiments.arms import Arm, Experiment, WalkPlan
 _PALINDROMES = WalkPlan(path="palindrome", num_segments=12, num_cases=48)
 _FORWARD = WalkPlan(path="forward", num_segments=8, num_cases=32)
 _STILL = WalkPlan(path="still", num_segments=12, num_cases=16)
-_LONG = WalkPlan(path="laps", num_segments=125, num_cases=12)
+_LONG = WalkPlan(path="laps", num_segments=125, num_cases=24, arms=("none", "ours"))
 
 _QUALITY = (
     "psnr_db",

@@ -28,7 +28,7 @@ from worldloom.evaluate.latency import LatencySummary
 from worldloom.evaluate.video_quality import Frames
 
 FIRST_FRAMES_SUFFIX = ".first.npz"
-MOST_FILM_FRAMES = 240
+MOST_FILM_FRAMES = 96
 _CHUNK_BYTES = 1 << 20
 
 

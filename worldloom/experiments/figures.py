@@ -69,7 +69,7 @@ class MeasureConfig(Config):
     view: ViewMaskConfig = Field(ViewMaskConfig(), description="what is seen, new or old")
     perceptual: PerceptualConfig = Field(PerceptualConfig(), description="the random net")
     frechet: FrechetConfig = Field(FrechetConfig(), description="features of novel patches")
-    most_novel_patches: int = Field(256, ge=1, description="novel patches of a film at most")
+    most_novel_patches: int = Field(128, ge=1, description="novel patches of a film at most")
     pose: PoseSearchConfig = Field(PoseSearchConfig(), description="render and compare")
     most_judged_frames: int = Field(
         400,

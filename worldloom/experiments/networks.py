@@ -46,7 +46,7 @@ class WeightFolders:
 
     Attributes:
         starters: folders with `base`, `student` and `vae`.
-        own: an arm's own transformers by the arm's name.
+        own: an arm's own transformers by the arm's name; they go before a starter's.
     """
 
     starters: Sequence[Path]
@@ -54,7 +54,7 @@ class WeightFolders:
 
     def transformers_of(self, arm: Arm) -> list[Path]:
         """Return the transformer's folder under each training seed; none where none was given."""
-        if arm.weights == "own":
+        if arm.weights == "own" or arm.name in self.own:
             return list(self.own.get(arm.name, ()))
         return [starter / arm.weights for starter in self.starters]
 

@@ -21,6 +21,7 @@ from worldloom.evaluate.film import side_by_side, write_mp4
 from worldloom.evaluate.paired import SeededInterval
 from worldloom.evaluate.video_quality import Frames
 from worldloom.experiments.book import Book, Place, Row
+from worldloom.experiments.training_record import SHARED, TrainingRecord
 
 PAGE_FILE, PLOT_FILE = "ablation.md", "ablation.png"
 _COLOURS = ("#c2570c", "#2563a8", "#4d7c0f", "#8a8a8a", "#7e22ce", "#0f766e")
@@ -37,6 +38,8 @@ def page_of(book: Book) -> str:
     lines += ["[evaluation](../../evaluation.md).", ""]
     if book.left_out:
         lines += [f"Not run, for want of weights: {', '.join(book.left_out)}.", ""]
+    if book.training is not None:
+        lines += [*_training(book.training), ""]
     for place in book.places:
         lines += _section(book, place)
     return "\n".join(lines).rstrip() + "\n"
@@ -60,6 +63,27 @@ def write_film(
     labels, frames = [label for label, _ in films], [film for _, film in films]
     write_mp4(path, side_by_side(frames, labels, factor=factor))
     return path
+
+
+def _training(record: TrainingRecord) -> list[str]:
+    """Return what is told of the arms' own trainings."""
+    config, trained = record.config, [arm for arm in record.arms if arm.arm != SHARED]
+    shared = any(arm.arm == SHARED for arm in record.arms)
+    begun = f" after {config.shared_steps} that all arms share" if shared else ""
+    clips = config.feed.procedural_clips + config.feed.vizdoom_clips
+    lines = [
+        f"Trained on {record.device}: {config.preset}, {config.num_steps} steps of {config.batch}"
+        f" clips{begun}, from {clips} clips of {config.feed.num_frames} frames, the same for all"
+        f" arms. Held out, mean over seeds:",
+        "",
+    ]
+    names = list(dict.fromkeys(name for arm in trained for name in arm.held_out))
+    lines += ["| arm | " + " | ".join(names) + " |", "| --- " * (1 + len(names)) + "|"]
+    for arm in dict.fromkeys(each.arm for each in trained):
+        own = [each.held_out for each in trained if each.arm == arm]
+        means = [f"{np.mean([values[name] for values in own]):.4f}" for name in names]
+        lines.append(f"| {arm} | " + " | ".join(means) + " |")
+    return lines
 
 
 def _section(book: Book, place: Place) -> list[str]:

@@ -33,6 +33,7 @@ def run_experiment(setting: Setting) -> list[Cell]:
         experiment=setting.experiment,
         command=setting.command,
         machine=this_machine(setting.device),
+        training=setting.training,
         cases=(),
         left_out=tuple(left_out),
         frechet=setting.config.measure.frechet,

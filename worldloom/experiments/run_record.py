@@ -19,6 +19,7 @@ from worldloom.evaluate.frechet import FrechetConfig
 from worldloom.evaluate.protocol import CasesConfig
 from worldloom.experiments.arms import Experiment
 from worldloom.experiments.cells import Cell, read_cell
+from worldloom.experiments.training_record import TrainingRecord
 
 RUN_FILE = "run.json"
 
@@ -29,6 +30,9 @@ class RunRecord(Config):
     experiment: Experiment = Field(description="the question and its arms")
     command: str = Field(description="what runs it again")
     machine: Machine = Field(description="where it ran")
+    training: TrainingRecord | None = Field(
+        None, description="how arms of the experiment's own were trained"
+    )
     cases: tuple[CasesConfig, ...] = Field(description="walks of each finished place, in order")
     left_out: tuple[str, ...] = Field(description="arms for which no weights were given")
     frechet: FrechetConfig = Field(description="the net of novel patches")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,7 @@ import torch
 from pydantic import Field
 
 from worldloom.config import Config, digest_of, resolved
+from worldloom.data.schema import Clip
 from worldloom.errors import ConfigError
 from worldloom.evaluate.inverse_dynamics import (
     InverseDynamics,
@@ -26,13 +28,14 @@ from worldloom.evaluate.inverse_dynamics import (
 )
 from worldloom.evaluate.inverse_dynamics_training import (
     InverseDynamicsTraining,
-    record_lessons,
+    record_lesson,
     train_inverse_dynamics,
 )
 from worldloom.evaluate.protocol import CasesConfig, PathKind, WorldName
 from worldloom.experiments.arms import Arm, Experiment, WalkPlan
 from worldloom.experiments.figures import MeasureConfig
 from worldloom.experiments.networks import WeightFolders
+from worldloom.experiments.training_record import TrainingRecord
 
 Tell = Callable[[str], None]
 ItemT = TypeVar("ItemT")
@@ -73,6 +76,7 @@ class Setting:
     folder: Path
     device: torch.device
     command: str
+    training: TrainingRecord | None = None
     tell: Tell = field(default=lambda _text: None)
     _pool: ProcessPoolExecutor | None = field(default=None, init=False, repr=False)
 
@@ -129,6 +133,11 @@ class Setting:
         """Return the arms for which no weights were given."""
         return [arm.name for arm in self.experiment.arms if not self.folders.transformers_of(arm)]
 
+    def lessons(self, cases: CasesConfig, training: InverseDynamicsTraining) -> list[Clip]:
+        """Return recordings of a world that no case stands in, to teach instruments on."""
+        record = partial(record_lesson, cases, training)
+        return self.mapped(record, range(training.num_clips))
+
     def reader(self, cases: CasesConfig) -> InverseDynamics | None:
         """Return the network that reads actions in a world, taught once and kept."""
         training = self.config.reader
@@ -139,7 +148,7 @@ class Setting:
         if not folder.is_dir():
             self.tell(f"teaching an inverse-dynamics network on {training.num_clips} recordings")
             network = train_inverse_dynamics(
-                record_lessons(cases, training),
+                self.lessons(cases, training),
                 InverseDynamicsConfig(),
                 training,
                 speed_metres=cases.procedural.kinematics.speed_metres,

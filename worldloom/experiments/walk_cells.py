@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
+from worldloom.arrays import FloatArray
 from worldloom.config import resolved
 from worldloom.data.schema import Clip
-from worldloom.evaluate.inverse_dynamics_training import InverseDynamicsTraining, record_lessons
+from worldloom.evaluate.inverse_dynamics_training import InverseDynamicsTraining
 from worldloom.evaluate.latency import LatencySummary, summarise_seconds
 from worldloom.evaluate.protocol import CasesConfig, WorldName, record_case
 from worldloom.evaluate.suite import seed_of, session_poses
@@ -40,7 +41,12 @@ from worldloom.experiments.figures import (
     measure_all,
     truth_of,
 )
-from worldloom.experiments.memory_plan import ContextPlan, Retrieval, plan_context
+from worldloom.experiments.memory_plan import (
+    ContextPlan,
+    MemoryChoice,
+    Retrieval,
+    plan_context,
+)
 from worldloom.experiments.networks import BuiltArm, build_arm, frame_size_of
 from worldloom.experiments.setting import Setting
 from worldloom.experiments.walks import films, walk
@@ -50,6 +56,7 @@ from worldloom.train.model_checkpoint import load_model_config
 from worldloom.train.vae_windows import to_video
 
 _WARM_UP_SEGMENTS = 2
+_MOST_RECONSTRUCTED_FRAMES = 400
 
 
 class WalkCells:
@@ -60,7 +67,8 @@ class WalkCells:
         self.plan = plan
         config, experiment = setting.config, setting.experiment
         # The control first: others are compared with its frames.
-        arms = sorted(experiment.arms, key=lambda arm: arm.name != experiment.control)
+        wanted = [arm for arm in experiment.arms if plan.arms is None or arm.name in plan.arms]
+        arms = sorted(wanted, key=lambda arm: arm.name != experiment.control)
         self._todo = [
             (arm, index)
             for arm in arms
@@ -143,7 +151,7 @@ class WalkCells:
                 WalkRecord(
                     clip_id=case.clip_id,
                     world=case.world,
-                    noise_seed=seed_of(config.seed, case.clip_id),
+                    noise_seed=self._noise_seed(case),
                     values=found.values | beside,
                     segment_psnr_db=tuple(found.segment_psnr_db),
                 )
@@ -167,18 +175,23 @@ class WalkCells:
 
     def _walk(self, model: WorldModel, arm: Arm, cases: Sequence[Clip]) -> list[Frames]:
         size, made = self._setting.config.batch_size, []
+        planned = self._plans(model, arm, cases)
         for start in range(0, len(cases), size):
             some = cases[start : start + size]
-            seeds = [seed_of(self._setting.config.seed, case.clip_id) for case in some]
-            plans = [self._plan(model, arm, case) for case in some]
-            made += films(model, walk(model, some, plans, seeds).latents)
+            seeds = [self._noise_seed(case) for case in some]
+            walked = walk(model, some, planned[start : start + size], seeds)
+            made += films(model, walked.latents)
         return made
 
-    def _plan(self, model: WorldModel, arm: Arm, case: Clip) -> ContextPlan:
+    def _plans(self, model: WorldModel, arm: Arm, cases: Sequence[Clip]) -> list[ContextPlan]:
         shape = model.transformer.config
         retrieval = Retrieval(shape, model.retrieval, model.bank, model.intrinsics)
-        seed = seed_of(self._setting.config.seed, case.clip_id)
-        return plan_context(session_poses(case), arm.memory, retrieval, seed)
+        walks = [(session_poses(case), self._noise_seed(case)) for case in cases]
+        choose = partial(_planned, choice=arm.memory, retrieval=retrieval)
+        return self._setting.mapped(choose, walks)
+
+    def _noise_seed(self, case: Clip) -> int:
+        return seed_of(self._setting.config.seed, case.clip_id)
 
     def _time(self, model: WorldModel, arm: Arm, case: Clip) -> LatencySummary | None:
         """Return seconds a segment of one walk alone, decoding left out."""
@@ -187,7 +200,7 @@ class WalkCells:
         count = _WARM_UP_SEGMENTS + self._setting.config.timed_segments
         frames = min(case.num_frames, 1 + count * self.segment_frames)
         short = cut_short(case, frames)
-        walked = walk(model, [short], [self._plan(model, arm, short)], [0])
+        walked = walk(model, [short], self._plans(model, arm, [short]), [0])
         warm_up = min(_WARM_UP_SEGMENTS, len(walked.segment_seconds) - 1)
         return summarise_seconds(walked.segment_seconds, num_warmup=warm_up)
 
@@ -212,7 +225,7 @@ class WalkCells:
 
     def _lessons(self) -> list[Frames]:
         training = self._setting.config.reader or InverseDynamicsTraining()
-        return [clip.frames for clip in record_lessons(self.cases, training)]
+        return [clip.frames for clip in self._setting.lessons(self.cases, training)]
 
     def _instruments(self) -> Instruments:
         return Instruments(
@@ -226,9 +239,21 @@ class WalkCells:
         return self._truths
 
 
+def _planned(
+    walk: tuple[FloatArray, int], choice: MemoryChoice, retrieval: Retrieval
+) -> ContextPlan:
+    poses, seed = walk
+    return plan_context(poses, choice, retrieval, seed)
+
+
 @torch.inference_mode()
-def reconstruction_psnr_db(built: BuiltArm, frames: Frames) -> float:
-    """Return the PSNR of a recording that was encoded and decoded by the arm's decoder."""
+def reconstruction_psnr_db(built: BuiltArm, frames: Frames) -> float | None:
+    """Return the PSNR of a recording that was encoded and decoded by the arm's decoder.
+
+    A recording is encoded at once, so a long one has no figure.
+    """
+    if len(frames) > _MOST_RECONSTRUCTED_FRAMES:
+        return None
     device = built.model.device
     latents = built.vae.encode(to_video(frames).to(device))
     made = films(built.model, latents.transpose(1, 2))[0]

@@ -35,3 +35,9 @@ def test_arms_that_contradict_themselves_are_refused():
         Arm(name="a", title="one", is_naive=True)
     with pytest.raises(ValueError, match="without a cut decoder"):
         Arm(name="a", title="one", decoder_steps=3)
+
+
+def test_a_walk_is_walked_by_arms_that_are_there_and_by_the_control():
+    walk = WalkPlan(path="loop", num_segments=2, num_cases=1, arms=("b",))
+    with pytest.raises(ValueError, match=r"walk loop: arms \['b'\], expected some of"):
+        experiment(walks=(walk,))

@@ -79,7 +79,7 @@ def test_a_finished_cell_is_not_computed_again(setting, cells):
     told = []
     again = Setting(
         setting.experiment, setting.config, setting.folders, setting.folder, setting.device,
-        setting.command, told.append,
+        setting.command, tell=told.append,
     )  # fmt: skip
     next(iter(setting.folder.glob("*-ours-0.json"))).unlink()
     assert run_experiment(again) == cells_without_times(again, cells)

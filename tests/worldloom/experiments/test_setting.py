@@ -17,7 +17,7 @@ from worldloom.experiments.setting import RunConfig, Setting
 
 def setting(experiment=MEMORY, folder=Path("cells"), **values):
     folders = WeightFolders([Path("starter")], {})
-    return Setting(experiment, RunConfig(**values), folders, folder, torch.device("cpu"))
+    return Setting(experiment, RunConfig(**values), folders, folder, torch.device("cpu"), "")
 
 
 def test_the_control_comes_first_and_the_others_keep_their_order():

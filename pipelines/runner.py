@@ -30,6 +30,9 @@ from worldloom.log import configure_logging, log_event
 logger = logging.getLogger(__name__)
 
 _KILLED_EXIT_CODE = 137
+# Threads that wait for each other spin for milliseconds by default, which makes a step take many
+# times as long on cores that something else uses too; so they go to sleep sooner.
+_SPINS = "1000"
 
 
 def main(folder: Path) -> int:
@@ -57,6 +60,7 @@ def _set_environment(folder: Path, record: RunRecord) -> None:
     home = folder.parents[1]
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     os.environ |= {
         "WORLDLOOM_HOME": str(home),
         "WORLDLOOM_STORE": record.store,

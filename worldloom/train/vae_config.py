@@ -20,6 +20,18 @@ class VAEObjectiveConfig(Config):
         0.25, ge=0, description="weight of the error of local contrast, which blur would lose"
     )
     temporal_weight: float = Field(0.25, ge=0, description="weight of the frame difference error")
+    adversarial_weight: float = Field(
+        0.0,
+        ge=0,
+        description="pull of a discriminator on decoded frames, as a part of the pull of all "
+        "distances; 0 has none. For a last leg with the encoder frozen and a low rate",
+    )
+    adversarial_frames: int = Field(
+        4, ge=1, description="frames of a window that the discriminator looks at"
+    )
+    adversarial_from_step: int = Field(
+        200, ge=0, description="step from which on it pulls; it learns from the first"
+    )
     latent_weight: float = Field(
         0.01, ge=0, description="weight of the latents' distance from zero mean, unit deviation"
     )

@@ -2,6 +2,7 @@
 
     L1 + L2 + gradients + texture + motion + latent statistics (encoder only)
 
+and, where asked, a discriminator that is trained beside (`discriminator`).
 The decoder sees latents with gaussian noise, so that it forgives what a diffusion model gets
 slightly wrong. With the encoder frozen only the decoder is trained, and latents made before stay
 valid. It does not know optimisers, checkpoints or where clips are stored.
@@ -12,13 +13,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from worldloom.config import JsonValue, resolved
 from worldloom.frames import num_latent_frames
 from worldloom.model.vae.video_vae import VideoVAE
+from worldloom.train.discriminator import (
+    PatchDiscriminator,
+    balance,
+    fooling_loss,
+    own_loss,
+)
 from worldloom.train.share import own_rows
 from worldloom.train.vae_config import VAEObjectiveConfig
 from worldloom.train.vae_windows import (
@@ -51,6 +58,10 @@ class VAEObjective:
         self.vae = vae
         self.config = config
         self.module: nn.Module = vae if config.train_encoder else vae.decoder
+        self.discriminator: PatchDiscriminator | None = None
+        if config.adversarial_weight:
+            self.discriminator = PatchDiscriminator()
+            self.module = nn.ModuleList([self.module, self.discriminator])
         num_latent_frames(config.window_frames)
         self._train = long_enough(train, config.window_frames)
         self._held_out = fixed_windows(
@@ -82,7 +93,6 @@ class VAEObjective:
         self, batch: Windows, step: int, generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
         """Return the loss of the windows and its parts."""
-        del step
         device = self._device()
         own = own_rows(len(batch.frames))
         video = to_video(batch.frames[own].to(device))
@@ -103,8 +113,35 @@ class VAEObjective:
             parts["latent"] = latent_statistics_distance(latents)
             weights["latent"] = self.config.latent_weight
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        if self.discriminator is not None:
+            chosen = torch.randperm(video.shape[2], generator=generator)
+            chosen = chosen[: self.config.adversarial_frames].to(device)
+            total, told = self._against(self.discriminator, total, decoded, video, chosen, step)
+            parts |= told
         metrics = {f"vae_{name}": float(part.detach()) for name, part in parts.items()}
         return total, metrics | {"train_psnr_db": psnr_db(decoded.detach(), video)}
+
+    def _against(
+        self,
+        discriminator: PatchDiscriminator,
+        distance: Tensor,
+        decoded: Video,
+        video: Video,
+        chosen: Int[Tensor, " N"],
+        step: int,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss with a discriminator's on chosen frames, and that one's parts."""
+        shown, recorded = (
+            frames.index_select(2, chosen).transpose(1, 2).flatten(0, 1)
+            for frames in (decoded, video)
+        )
+        learnt = own_loss(discriminator, shown, recorded)
+        told = {"discriminator": learnt}
+        if step < self.config.adversarial_from_step:
+            return distance + learnt, told
+        fooling = fooling_loss(discriminator, shown)
+        weight = self.config.adversarial_weight * balance(distance, fooling, decoded)
+        return distance + learnt + weight * fooling, {**told, "fooling": fooling}
 
     @torch.no_grad()
     def evaluate(self) -> Mapping[str, float]:

@@ -138,3 +138,20 @@ def test_it_names_its_clips_and_takes_more_of_them() -> None:
     assert drawn == set(range(9))
     assert task.settings() != before
     assert task.samples_per_step == OBJECTIVE.batch_size
+
+
+def test_a_discriminator_learns_beside_and_pulls_later() -> None:
+    task = objective(train_encoder=False)
+    changed = {"adversarial_weight": 0.5, "adversarial_from_step": 1}
+    task = VAEObjective(
+        task.vae,
+        task.config.model_copy(update=changed),
+        train=smooth_clips(8, 0),
+        held_out=smooth_clips(3, 0),
+    )
+    told = [task.loss(step, torch.Generator().manual_seed(0))[1] for step in (0, 1)]
+    assert ["vae_fooling" in parts for parts in told] == [False, True]
+    loss, _ = task.loss(1, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert all(p.grad is not None for p in task.module.parameters())
+    assert all(p.grad is None for p in task.vae.encoder.parameters())

@@ -62,6 +62,11 @@ class VAEObjective:
         if config.adversarial_weight:
             self.discriminator = PatchDiscriminator()
             self.module = nn.ModuleList([self.module, self.discriminator])
+        # Only for steps: other sizes, as an evaluation's, would each be compiled anew.
+        self._encode, self._decode = (
+            torch.compile(half, dynamic=False) if config.compiles else half
+            for half in (vae.encoder, vae.decoder)
+        )
         num_latent_frames(config.window_frames)
         self._train = long_enough(train, config.window_frames)
         self._held_out = fixed_windows(
@@ -97,10 +102,10 @@ class VAEObjective:
         own = own_rows(len(batch.frames))
         video = to_video(batch.frames[own].to(device))
         with torch.set_grad_enabled(self.config.train_encoder):
-            latents = self.vae.encoder(video)[0].float()
+            latents = self._encode(video)[0].float()
         whole = (len(batch.frames), *latents.shape[1:])
         noise = torch.randn(whole, generator=generator)[own].to(device)
-        decoded = self.vae.decoder(latents + self.config.latent_noise * noise)[0].float()
+        decoded = self._decode(latents + self.config.latent_noise * noise)[0].float()
         parts = reconstruction_parts(decoded, video)
         weights = {
             "l1": self.config.l1_weight,
@@ -154,7 +159,8 @@ class VAEObjective:
 
     def settings(self) -> Mapping[str, JsonValue]:
         """Return the objective's settings and the size of its training set."""
-        return {"vae": resolved(self.config), "num_clips": len(self._train)}
+        what = {name: v for name, v in resolved(self.config).items() if name != "compiles"}
+        return {"vae": what, "num_clips": len(self._train)}
 
     @property
     def samples_per_step(self) -> int:

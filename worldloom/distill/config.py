@@ -28,7 +28,7 @@ class DistillationConfig(Config):
         "the same rollouts at every update, which costs one segment however long they are",
     )
     compiles: bool = Field(
-        False, description="denoise by fused kernels; pays from some hundred updates on"
+        False, description="run blocks by fused kernels; pays from some hundred updates on"
     )
     critic_updates_per_student_update: int = Field(
         3, ge=1, description="updates of the critic for each of the student"

@@ -49,6 +49,7 @@ from worldloom.train.run_control import (
 from worldloom.train.same_run import require_same_settings
 from worldloom.train.self_rollout import SegmentView, roll_out, velocity_of
 from worldloom.train.tracking import Tracker, prefixed
+from worldloom.train.velocity import compile_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Distillation:
         self._saved_step = -1
         if config.compiles:
             for network in (self.teacher, self.student, self.critic):
-                network.denoise = torch.compile(network.denoise, dynamic=False)  # type: ignore[method-assign]
+                compile_blocks(network)  # the three share what is compiled, being alike
 
     def run(
         self,

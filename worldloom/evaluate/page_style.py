@@ -94,7 +94,8 @@ code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans 
   font-size: 12.8px; }
 pre { margin: 0; padding: 11px 14px; border-radius: 9px; background: var(--tint);
   overflow-x: auto; }
-.commands { display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px; } .commands p { margin: 0 0 5px; }
+.commands { display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px; }
+.commands p { margin: 0 0 5px; }
 .lineage { display: grid; grid-template-columns: max-content 1fr; gap: 7px 20px; margin: 0; }
 .lineage dt { color: var(--soft); } .lineage dd { margin: 0; overflow-wrap: anywhere; }
 footer { margin-top: 56px; color: var(--soft); font-size: 13px; }

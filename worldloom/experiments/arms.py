@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from worldloom.config import Config
 from worldloom.evaluate.protocol import PathKind
 from worldloom.experiments.memory_plan import MemoryChoice
+from worldloom.experiments.probes import Probe
 
 Weights = Literal["student", "base", "own"]
 Quantization = Literal["none", "int8-attention", "int8-all", "fp8-all"]
@@ -54,6 +55,7 @@ class WalkPlan(Config):
     path: PathKind = Field(description="kind of way")
     num_segments: int = Field(ge=1, description="segments of a walk")
     num_cases: int = Field(ge=1, description="walks, where no other number is asked for")
+    probes: tuple[Probe, ...] = Field((), description="what else is tried on the recordings")
     arms: tuple[str, ...] | None = Field(
         None, min_length=1, description="arms that walk it, the control among them; None: all"
     )
@@ -70,6 +72,7 @@ class Experiment(Config):
     figures: tuple[str, ...] = Field(
         min_length=1, description="figures of the short table, in its order; all are kept"
     )
+    notes: tuple[str, ...] = Field((), description="what must be read beside the tables")
 
     @model_validator(mode="after")
     def _names_fit(self) -> Experiment:

@@ -27,7 +27,7 @@ from worldloom.evaluate.interval import BootstrapConfig
 from worldloom.evaluate.paired import SeededInterval, difference_interval, mean_interval
 from worldloom.experiments.arms import Experiment
 from worldloom.experiments.cells import Cell, CellArrays
-from worldloom.experiments.figures import FIGURES
+from worldloom.experiments.figure_list import FIGURES
 from worldloom.experiments.training_record import TrainingRecord
 
 FRECHET = "frechet_novel"

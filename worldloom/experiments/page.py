@@ -38,6 +38,8 @@ def page_of(book: Book) -> str:
     lines += ["[evaluation](../../evaluation.md).", ""]
     if book.left_out:
         lines += [f"Not run, for want of weights: {', '.join(book.left_out)}.", ""]
+    for note in experiment.notes:
+        lines += [note, ""]
     if book.training is not None:
         lines += [*_training(book.training), ""]
     for place in book.places:

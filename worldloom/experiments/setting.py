@@ -35,6 +35,7 @@ from worldloom.evaluate.protocol import CasesConfig, PathKind, WorldName
 from worldloom.experiments.arms import Arm, Experiment, WalkPlan
 from worldloom.experiments.figures import MeasureConfig
 from worldloom.experiments.networks import WeightFolders
+from worldloom.experiments.probes import ProbeConfig
 from worldloom.experiments.training_record import TrainingRecord
 
 Tell = Callable[[str], None]
@@ -60,6 +61,7 @@ class RunConfig(Config):
     seed: int = Field(0, ge=0, lt=40, description="seed of the cases and of their noise")
     num_workers: int = Field(1, ge=1, description="processes that record and measure walks")
     timed_segments: int = Field(6, ge=0, description="segments of one walk that are timed")
+    probe: ProbeConfig = Field(ProbeConfig(), description="how given pasts are spoilt")
     measure: MeasureConfig = Field(MeasureConfig(), description="how films are measured")
     reader: InverseDynamicsTraining | None = Field(
         InverseDynamicsTraining(), description="how actions are learnt to be read; None: not read"

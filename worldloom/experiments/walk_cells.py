@@ -7,7 +7,6 @@ cells are summarised.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +37,7 @@ from worldloom.experiments.figures import (
     MEASURES_VERSION,
     Instruments,
     Truth,
+    Values,
     measure_all,
     truth_of,
 )
@@ -48,8 +48,9 @@ from worldloom.experiments.memory_plan import (
     plan_context,
 )
 from worldloom.experiments.networks import BuiltArm, build_arm, frame_size_of
+from worldloom.experiments.probes import Walks, probed
 from worldloom.experiments.setting import Setting
-from worldloom.experiments.walks import films, walk
+from worldloom.experiments.walks import cut_short, films, walk
 from worldloom.frames import TEMPORAL_STRIDE
 from worldloom.rollout.world_model import WorldModel
 from worldloom.train.model_checkpoint import load_model_config
@@ -122,6 +123,7 @@ class WalkCells:
             MEASURES_VERSION,
             resolved(arm),
             resolved(self.cases),
+            list(self.plan.probes),
             measured,
             folder_digest(folders.transformers_of(arm)[seed_index]),
             folder_digest(folders.vae_of(seed_index)),
@@ -141,9 +143,12 @@ class WalkCells:
         walked = list(zip(made, self._all_truths(instruments), strict=True))
         measured = self._setting.mapped(partial(measure_all, instruments=instruments), walked)
         first = slice(1, 1 + self.segment_frames)
+        probes = self._probed(built, arm, cases, made)
         records = []
-        for case, film, reference, found in zip(cases, made, references, measured, strict=True):
-            beside = {
+        for case, film, reference, found, more in zip(
+            cases, made, references, measured, probes, strict=True
+        ):
+            beside = more | {
                 "reconstruction_psnr_db": reconstruction_psnr_db(built, case.frames),
                 "parity_psnr_db": float(psnr_db(film[first], reference[first]).mean()),
             }
@@ -182,6 +187,21 @@ class WalkCells:
             walked = walk(model, some, planned[start : start + size], seeds)
             made += films(model, walked.latents)
         return made
+
+    def _probed(
+        self, built: BuiltArm, arm: Arm, cases: Sequence[Clip], made: Sequence[Frames]
+    ) -> list[Values]:
+        """Return the figures of what else is tried on these recordings, walk by walk."""
+        size, found = self._setting.config.batch_size, []
+        plans = self._plans(built.model, arm, cases) if self.plan.probes else []
+        for start in range(0, len(cases), size):
+            some = slice(start, start + size)
+            seeds = [self._noise_seed(case) for case in cases[some]]
+            walks = Walks(
+                built.model, cases[some], plans[some], seeds, built.vae.encode, made[some]
+            )
+            found += probed(walks, self.plan.probes, self._setting.config.probe)
+        return found
 
     def _plans(self, model: WorldModel, arm: Arm, cases: Sequence[Clip]) -> list[ContextPlan]:
         shape = model.transformer.config
@@ -258,17 +278,6 @@ def reconstruction_psnr_db(built: BuiltArm, frames: Frames) -> float | None:
     latents = built.vae.encode(to_video(frames).to(device))
     made = films(built.model, latents.transpose(1, 2))[0]
     return float(psnr_db(made, frames).mean())
-
-
-def cut_short(case: Clip, num_frames: int) -> Clip:
-    """Return the first frames of a case."""
-    return replace(
-        case,
-        frames=case.frames[:num_frames],
-        poses_c2w=case.poses_c2w[:num_frames],
-        keyboard=case.keyboard[:num_frames],
-        mouse=case.mouse[:num_frames],
-    )
 
 
 def segment_frames_of(folder: Path) -> int:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from worldloom.arrays import FloatArray
@@ -111,10 +111,26 @@ def films(model: WorldModel, latents: Float[Tensor, "B L C H W"]) -> list[Frames
         parts = []
         for chunk in walks.split(_LATENTS_DECODED_AT_ONCE, dim=2):
             video, cache = model.decoder(chunk.to(model.device), cache)
-            pixels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            parts.append(pixels.permute(0, 2, 3, 4, 1).cpu())
+            parts.append(to_frames(video))
         made += [frames.numpy() for frames in torch.cat(parts, dim=1)]
     return made
+
+
+def to_frames(video: Float[Tensor, "B RGB F Y X"]) -> UInt8[Tensor, "B F Y X RGB"]:
+    """Return what a decoder made, as bytes on the CPU."""
+    pixels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 4, 1).cpu()
+
+
+def cut_short(case: Clip, num_frames: int) -> Clip:
+    """Return the first frames of a case."""
+    return replace(
+        case,
+        frames=case.frames[:num_frames],
+        poses_c2w=case.poses_c2w[:num_frames],
+        keyboard=case.keyboard[:num_frames],
+        mouse=case.mouse[:num_frames],
+    )
 
 
 class _Going:

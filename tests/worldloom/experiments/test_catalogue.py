@@ -7,7 +7,7 @@ import pytest
 from worldloom.errors import ConfigError
 from worldloom.experiments.book import FRECHET
 from worldloom.experiments.catalogue import EXPERIMENTS, experiment
-from worldloom.experiments.figures import FIGURES
+from worldloom.experiments.figure_list import FIGURES
 
 
 def test_every_experiment_asks_for_figures_that_are_measured():

@@ -11,8 +11,8 @@ import torch
 
 from worldloom.evaluate.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from worldloom.evaluate.protocol import CasesConfig, record_case
+from worldloom.experiments.figure_list import FIGURES
 from worldloom.experiments.figures import (
-    FIGURES,
     Instruments,
     MeasureConfig,
     measure,
@@ -20,9 +20,10 @@ from worldloom.experiments.figures import (
     novel_mask,
     truth_of,
 )
+from worldloom.experiments.probes import figure_names
 
 INSTRUMENTS = Instruments(MeasureConfig(pose_stride_frames=0), 12, None)
-WRITTEN_LATER = {"reconstruction_psnr_db", "parity_psnr_db"}
+WRITTEN_LATER = {"reconstruction_psnr_db", "parity_psnr_db", *figure_names()}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from small_weights import write_starter
 from worldloom.errors import ConfigError
 from worldloom.experiments.arms import Arm, Experiment, WalkPlan
 from worldloom.experiments.cells import read_arrays
-from worldloom.experiments.figures import FIGURES, MeasureConfig
+from worldloom.experiments.figure_list import FIGURES
+from worldloom.experiments.figures import MeasureConfig
 from worldloom.experiments.networks import WeightFolders
 from worldloom.experiments.packing import pack_cells, unpack_cells
 from worldloom.experiments.publish import publish

@@ -16,6 +16,7 @@ import torch
 from worldloom.memory.slots import MemorySlots
 from worldloom.model.attention import BlockContext
 from worldloom.model.config import TransformerConfig
+from worldloom.rollout.committed_pages import Page
 
 
 class ContextSlots:
@@ -54,19 +55,12 @@ class ContextSlots:
         self._past[place] = latent_index
         return self.config.num_memory_latents + place
 
-    def write(self, slot: int, committed: Sequence[BlockContext], at_latent: int) -> None:
-        """Write a slot from the keys and values [1, T P, N, D] of its latent's segment.
-
-        Args:
-            slot: which one.
-            committed: block by block, what the segment left.
-            at_latent: where in the segment the slot's latent lies.
-        """
+    def write(self, slot: int, page: Page) -> None:
+        """Write a slot from its latent's keys and values."""
         tokens = self.config.tokens_per_latent_frame
         to = slice(slot * tokens, (slot + 1) * tokens)
-        source = slice(at_latent * tokens, (at_latent + 1) * tokens)
-        pairs = list(zip(self.blocks, committed, strict=True))
+        pairs = list(zip(self.blocks, page, strict=True))
         mine = [x[:, to] for block, _ in pairs for x in (block.keys, block.values)]
-        its = [x[:, source] for _, block in pairs for x in (block.keys, block.values)]
+        its = [x for _, block in pairs for x in (block.keys, block.values)]
         torch._foreach_copy_(mine, its)
         self.num_writes += 1

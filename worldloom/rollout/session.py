@@ -236,7 +236,7 @@ class WorldSession:
         """Write a slot from its latent's page, committed anew where it is not kept."""
         latent = self.slots.latents[slot]
         assert latent is not None, "an empty slot is masked, not written"
-        self.slots.write(slot, self.committed.get(latent, self._recommitted), 0)
+        self.slots.write(slot, self.committed.get(latent, self._recommitted))
 
     def _recommitted(self, latent: int) -> Page:
         """Commit a latent's segment anew, and keep its neighbours too: they are wanted together."""
@@ -313,7 +313,7 @@ class WorldSession:
         committed = self._commit_new(latents, poses, actions) if kept is None else kept
         self.truth.append(on_host.wait(), poses, actions)
         for latent, page in enumerate(self._keep(range(start, len(self.truth)), committed), start):
-            self.slots.write(self.slots.assign_past(latent), page, 0)
+            self.slots.write(self.slots.assign_past(latent), page)
         return frames
 
     def _commit_new(

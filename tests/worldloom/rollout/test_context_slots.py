@@ -12,9 +12,9 @@ def slots(config=CONFIG):
     return ContextSlots(config, dtype=torch.float32, device=torch.device("cpu"))
 
 
-def committed(*latents):
+def committed(latent):
     """Keys that hold the latent's number and values that hold its negative, in every block."""
-    number = torch.tensor(latents).repeat_interleave(TOKENS)[None, :, None, None]
+    number = torch.full((1, TOKENS, 1, 1), latent)
     keys = number.expand(1, -1, CONFIG.num_heads, CONFIG.head_dim).float()
     return [BlockContext(keys + 100 * block, -keys) for block in range(CONFIG.num_blocks)]
 
@@ -36,7 +36,7 @@ def test_slots_begin_empty_and_as_many_as_a_segment_can_see():
 def test_the_past_is_a_ring_behind_memory():
     ring = slots()
     for latent in range(5):
-        ring.write(ring.assign_past(latent), committed(latent), 0)
+        ring.write(ring.assign_past(latent), committed(latent))
     newest = sorted(latent for latent in ring.latents[NUM_MEMORY:] if latent is not None)
     assert newest == [3, 4]
     assert held(ring)[NUM_MEMORY:] == ring.latents[NUM_MEMORY:]
@@ -44,11 +44,11 @@ def test_the_past_is_a_ring_behind_memory():
     assert ring.num_writes == 5
 
 
-def test_a_write_takes_one_latent_of_its_segment_into_one_slot_of_every_block():
+def test_a_write_takes_one_latent_into_one_slot_of_every_block():
     some = slots()
     [slot] = some.assign_memory([5], 12)
     tensors = [block.keys.data_ptr() for block in some.blocks]
-    some.write(slot, committed(4, 5, 6), 1)
+    some.write(slot, committed(5))
     for index, block in enumerate(some.blocks):
         mine = slice(slot * TOKENS, (slot + 1) * TOKENS)
         assert (block.keys[:, mine] == 5 + 100 * index).all()
@@ -72,15 +72,15 @@ def test_writes_are_bounded_by_slots_and_frames_along_a_walk():
     walked, generator = slots(), torch.Generator().manual_seed(0)
     segment, refresh = CONFIG.segment_latents, CONFIG.memory_refresh_frames // 4
     writes = []  # (latent at which, how many)
-    walked.write(walked.assign_past(0), committed(0), 0)
+    walked.write(walked.assign_past(0), committed(0))
     for start in range(1, 200, segment):
         pick = torch.randint(0, start, (NUM_MEMORY,), generator=generator)  # flutters all the time
         changed = walked.assign_memory(sorted(set(pick.tolist())), start)
         for slot in changed:
-            walked.write(slot, committed(walked.latents[slot]), 0)
+            walked.write(slot, committed(walked.latents[slot]))
         writes.append((start, len(changed)))
         for latent in range(start, start + segment):
-            walked.write(walked.assign_past(latent), committed(latent), 0)
+            walked.write(walked.assign_past(latent), committed(latent))
         assert held(walked) == [0.0 if x is None else x for x in walked.latents]
     for start, _ in writes:
         within = sum(count for at, count in writes if start <= at < start + refresh)

@@ -52,10 +52,10 @@ class FlopCounts(Config):
         """All of them."""
         return sum(self.model_dump().values())
 
-    def plus(self, other: FlopCounts) -> FlopCounts:
-        """Return the counts of both together."""
+    def plus(self, other: FlopCounts, *, times: int = 1) -> FlopCounts:
+        """Return the counts of both together, the other's so many times."""
         mine, theirs = self.model_dump(), other.model_dump()
-        return FlopCounts(**{part: mine[part] + theirs[part] for part in mine})
+        return FlopCounts(**{part: mine[part] + times * theirs[part] for part in mine})
 
 
 def count_forward(transformer: WorldModelTransformer) -> tuple[FlopCounts, FlopCounts]:

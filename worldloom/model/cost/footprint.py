@@ -13,6 +13,7 @@ from pydantic import Field
 
 from worldloom.config import Config
 from worldloom.model.config import TransformerConfig
+from worldloom.model.cost.depth import shallow_terms
 from worldloom.model.cost.flop_count import FlopCounts, count_commit, count_forward
 from worldloom.model.transformer import WorldModelTransformer
 
@@ -68,12 +69,17 @@ class Footprint(Config):
 @cache
 def footprint(config: TransformerConfig) -> Footprint:
     """Count what a transformer of this shape is and computes."""
-    transformer = meta_transformer(config)
-    prepare, evaluation = count_forward(transformer)
-    commit = count_commit(transformer).total if config.commits else 0
+    prepare, evaluation, commit = FlopCounts(), FlopCounts(), 0
+    for times, shape in shallow_terms(config):
+        shallow = meta_transformer(shape)
+        prepared, evaluated = count_forward(shallow)
+        prepare = prepare.plus(prepared, times=times)
+        evaluation = evaluation.plus(evaluated, times=times)
+        if config.commits:
+            commit += times * count_commit(shallow).total
     forward = prepare.plus(evaluation)
     return Footprint(
-        parameters=count_parameters(transformer),
+        parameters=count_parameters(meta_transformer(config)),
         tokens_per_latent_frame=config.tokens_per_latent_frame,
         tokens=_tokens(config),
         flops_per_forward=forward.total,

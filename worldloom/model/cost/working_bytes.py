@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from worldloom.model.config import TransformerConfig
+from worldloom.model.cost.depth import shallow_terms
 from worldloom.model.cost.dry_run import DryRun, later_segment
 from worldloom.model.cost.footprint import meta_transformer
 from worldloom.model.cost.live_bytes import live_bytes
@@ -24,12 +25,15 @@ def working_bytes(config: TransformerConfig) -> tuple[int, int]:
     """Return the bytes of a later segment's plans, and those alive beside them at the fullest."""
     inputs = _later_segment_in_bf16(config)
     known = _tensors(inputs)
-    transformer = _in_bf16(config.model_copy(update={"segment_latents": 1}))
-    with torch.device("meta"), live_bytes([*_weights(transformer), *known]) as planned:
-        kept = transformer.prepare(inputs.conditions)
-    plans = planned.now
-    del kept
-    shallow = _in_bf16(_shallow(config.model_copy(update={"segment_latents": 1})))
+    short = config.model_copy(update={"segment_latents": 1})  # weights know no length
+    plans = 0
+    for times, shape in shallow_terms(short):
+        transformer = _in_bf16(shape)
+        with torch.device("meta"), live_bytes([*_weights(transformer), *known]) as planned:
+            kept = transformer.prepare(inputs.conditions)
+        plans += times * planned.now
+        del kept
+    shallow = _in_bf16(_shallow(short))
     with torch.device("meta"), live_bytes([*_weights(shallow), *known]) as follower:
         prepared = shallow.prepare(inputs.conditions)
         beside = follower.peak = follower.now

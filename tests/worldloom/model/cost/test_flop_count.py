@@ -8,7 +8,7 @@ from small_presets import scaled_down
 from worldloom.actions import NUM_KEYS, NUM_MOUSE_AXES
 from worldloom.model.config import TransformerConfig
 from worldloom.model.cost.flop_count import FlopCounts, count_commit, count_forward
-from worldloom.model.cost.footprint import meta_transformer
+from worldloom.model.cost.footprint import footprint, meta_transformer
 from worldloom.model.geometry import ray_dim
 from worldloom.model.rope import num_coordinates
 from worldloom.presets import preset
@@ -64,8 +64,7 @@ def test_the_large_model_computes_what_its_specification_says() -> None:
 
     Its cross-attention has q and o alone (19), ours k and v of the prompt too (19.5).
     """
-    prepare, evaluation = count_forward(meta_transformer(preset("mg3-5b").transformer))
-    counted = prepare.plus(evaluation)
+    counted = footprint(preset("mg3-5b").transformer).flops_by_part
     expected = {
         "ffn": 88,
         "self_projections": 38,

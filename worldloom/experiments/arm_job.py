@@ -75,8 +75,8 @@ def train_job(job: ArmJob) -> TrainedArm:
     train, held_out = load_clips(job.data, model.transformer, device)
     learn = _distilled if job.kind == "distillation" else _matched
     made, judged, steps = learn(job, model, train, held_out)
-    sampler = model.sampler if job.kind == "distillation" else model.base_sampler
-    _save(job.out, made, sampler)
+    own = job.config.sampler or model.base_sampler
+    _save(job.out, made, model.sampler if job.kind == "distillation" else own)
     return TrainedArm(
         arm=job.arm,
         seed=job.seed,

@@ -112,7 +112,7 @@ STUDENT = Experiment(
         "GameNGen reports 29.43 dB on Doom, teacher-forced. Beside it stands the teacher's"
         " `forced_first_frame_psnr_db` in ViZDoom: one frame behind a recorded past. What differs:"
         " theirs is a latent diffusion model of hundreds of times as many parameters (Stable"
-        " Diffusion 1.4) at 320x240, behind 64 frames of past, scored on held-out walks through five"
+        " Diffusion 1.4) at 320x240, behind 64 frames of past, scored on held-out walks in five"
         " levels; ours has the size and resolution of these weights, makes twelve frames at once"
         " behind four latents of past and five of memory, and is scored on maps that no training"
         " has seen. Neither can be better than its autoencoder: `reconstruction_psnr_db`.",

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from worldloom.arrays import FloatArray, SingleArray
+from worldloom.arrays import FloatArray
 from worldloom.config import Config, JsonValue, digest_of, load_config
 from worldloom.data.clips import decode_frame, encode_frame
 from worldloom.evaluate.latency import LatencySummary
@@ -30,6 +31,8 @@ from worldloom.evaluate.video_quality import Frames
 FIRST_FRAMES_SUFFIX = ".first.npz"
 MOST_FILM_FRAMES = 96
 _CHUNK_BYTES = 1 << 20
+
+HalfArray = NDArray[np.float16]
 
 
 class WalkRecord(Config):
@@ -66,7 +69,7 @@ class CellArrays:
 
     features: list[FloatArray]  # W of [N, E], of what was made
     real_features: list[FloatArray]  # the same of what was recorded
-    film: Frames  # [F, H, W, 3], the first walk's last frames, at most `MOST_FILM_FRAMES`
+    film: Frames  # [F, H, W, 3] of the first walk, at most its last `MOST_FILM_FRAMES`
 
 
 def cell_name(arm: str, seed_index: int, world: str, path: str) -> str:
@@ -104,10 +107,8 @@ def write_cell(folder: Path, cell: Cell, arrays: CellArrays) -> None:
     """Write a finished cell; its film as JPEG."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = stem_of(cell)
-    named = {f"made_{index:04d}": _single(value) for index, value in enumerate(arrays.features)}
-    named |= {
-        f"real_{index:04d}": _single(value) for index, value in enumerate(arrays.real_features)
-    }
+    named = {f"made_{index:04d}": _half(value) for index, value in enumerate(arrays.features)}
+    named |= {f"real_{index:04d}": _half(value) for index, value in enumerate(arrays.real_features)}
     pictures = [
         np.frombuffer(encode_frame(frame, "jpeg"), np.uint8) for frame in film_part(arrays.film)
     ]
@@ -150,9 +151,9 @@ def read_first_frames(folder: Path, stem: str) -> list[Frames]:
         return list(file["frames"])
 
 
-def _single(values: FloatArray) -> SingleArray:
-    return values.astype(np.float32)
+def _half(values: FloatArray) -> HalfArray:
+    return values.astype(np.float16)
 
 
-def _double(values: SingleArray) -> FloatArray:
+def _double(values: HalfArray) -> FloatArray:
     return values.astype(np.float64)

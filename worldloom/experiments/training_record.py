@@ -14,6 +14,7 @@ from pydantic import Field
 from worldloom.config import Config, load_config
 from worldloom.errors import ArtifactError
 from worldloom.legs.config import FeedConfig
+from worldloom.rollout.config import SamplerConfig
 from worldloom.train.flow_config import Compilation
 
 RECORD_FILE = "training.json"
@@ -32,6 +33,9 @@ class TrainArmsConfig(Config):
     )
     batch: int = Field(32, ge=1, description="clips of a step")
     learning_rate: float = Field(0.0, ge=0, description="peak rate; 0: the recipe's")
+    sampler: SamplerConfig | None = Field(
+        None, description="how arms that match flow are walked; None: as the preset's base"
+    )
     compilation: Compilation = Field(
         "none", description="as `FlowObjectiveConfig` says; distillation is not compiled"
     )

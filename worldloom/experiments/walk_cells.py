@@ -176,7 +176,8 @@ class WalkCells:
         )
         features = [found.features for found in measured]
         real = [found.real_features for found in measured]
-        return cell, CellArrays(features, real, made[0])
+        shown = made[0] if seed_index == 0 else made[0][-1:]  # pages show the first seed
+        return cell, CellArrays(features, real, shown)
 
     def _walk(self, model: WorldModel, arm: Arm, cases: Sequence[Clip]) -> list[Frames]:
         size, made = self._setting.config.batch_size, []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from services.contract import KEYBOARD, MOUSE
 from services.inference.generator import Frames
 from services.inference.world_state import WorldState
 from worldloom.actions import Actions
-from worldloom.rollout.release import Release, World
+from worldloom.errors import MachineError
+from worldloom.rollout.release import Release, World, load_release
 from worldloom.rollout.session import WorldSession
 from worldloom.rollout.truth import SessionState
 
@@ -107,3 +109,26 @@ class LibraryRelease:
         return LibrarySession(
             self.release.resume_session(truth, prompt=prompt, seed=seed, memory=memory)
         )
+
+
+def open_library_release(folder: Path, device_name: str) -> LibraryRelease:
+    """Open a release folder: with plain passes on a CPU, with fast ones on a GPU.
+
+    Raises:
+        ArtifactError: when a file is missing, cannot be read or does not fit the configuration.
+        MachineError: for a GPU that is not there.
+    """
+    device = torch.device(device_name)
+    if device.type == "cpu":
+        return LibraryRelease(load_release(folder))
+    if (device.index or 0) >= torch.cuda.device_count():
+        message = (
+            f"device {device_name!r}: {torch.cuda.device_count()} GPUs on this machine, expected "
+            "it among them; KIND_CPU runs without"
+        )
+        raise MachineError(message)
+    # Kernels need a compiler that comes with torch for GPUs alone.
+    from worldloom.rollout.realtime.config import RealtimeConfig
+    from worldloom.rollout.realtime.fast_release import load_fast_release
+
+    return LibraryRelease(load_fast_release(folder, RealtimeConfig(), device).release)

@@ -123,16 +123,13 @@ class TritonModel:
         """Load a release."""
         import torch
 
-        from services.inference.library_release import LibraryRelease
-        from worldloom.rollout.release import load_release
+        from services.inference.library_release import open_library_release
 
         torch.set_num_threads(num_threads)
-        return LibraryRelease(load_release(folder))
+        return open_library_release(folder, self._device)
 
     def _initialize(self, args: dict[str, str]) -> None:
-        if args["model_instance_kind"] != "CPU":
-            message = f"instance kind {args['model_instance_kind']}: releases run on KIND_CPU only"
-            raise ServingError(message)
+        self._device = _device_of(args["model_instance_kind"], args["model_instance_device_id"])
         values = json.loads(args["model_config"])["parameters"]
         parameters = {name: value["string_value"] for name, value in values.items()}
         folder = release_folder(
@@ -156,6 +153,16 @@ class TritonModel:
         )
         self._engine.start()
         log_event(logger, "model_ready", release=digest, session_store=address)
+
+
+def _device_of(kind: str, index: str) -> str:
+    """Return torch's name of what an instance runs on."""
+    if kind == "GPU":
+        return f"cuda:{index}"
+    if kind != "CPU":
+        message = f"instance kind {kind}: expected KIND_CPU or KIND_GPU"
+        raise ServingError(message)
+    return "cpu"
 
 
 def _text_tensor(name: str, values: tuple[bytes, ...]) -> pb_utils.Tensor:

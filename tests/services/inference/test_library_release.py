@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from services import contract
 from services.inference.fake_generator import FakeRelease
-from services.inference.library_release import LibraryRelease
+from services.inference.library_release import LibraryRelease, open_library_release
 from services.inference.session_store import FolderSessionStore
 from worldloom.actions import Actions
 from worldloom.camera import Intrinsics
+from worldloom.errors import MachineError
 from worldloom.model.config import TransformerConfig
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae.vae_config import VAEConfig
 from worldloom.model.vae.video_vae import VAEDecoder, VAEEncoder
 from worldloom.rollout.config import ReleaseConfig, WorldEntry
-from worldloom.rollout.release import load_release, write_release
+from worldloom.rollout.release import write_release
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory) -> LibraryRelease:
+def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("untrained release")
     shape = TransformerConfig(
         latent_channels=4, latent_height=4, latent_width=4, dim=40, num_blocks=2, num_heads=2,
@@ -51,8 +54,18 @@ def release(tmp_path_factory) -> LibraryRelease:
         decoder=decoder,
         images={"noise": np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)},
     )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def release(folder) -> LibraryRelease:
     torch.set_num_threads(1)
-    return LibraryRelease(load_release(folder))
+    return open_library_release(folder, "cpu")
+
+
+def test_a_gpu_that_is_not_there_is_refused(folder):
+    with pytest.raises(MachineError, match=r"device 'cuda:77': \d GPUs on this machine"):
+        open_library_release(folder, "cuda:77")
 
 
 def moves(segment: int, num_frames: int) -> Actions:

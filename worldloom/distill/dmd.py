@@ -48,6 +48,7 @@ from worldloom.train.run_control import (
 )
 from worldloom.train.same_run import require_same_settings
 from worldloom.train.self_rollout import SegmentView, roll_out, velocity_of
+from worldloom.train.share import num_processes
 from worldloom.train.tracking import Tracker, prefixed
 from worldloom.train.velocity import compile_blocks
 
@@ -110,9 +111,10 @@ class Distillation:
 
         Raises:
             TrainingError: for a loss that is not finite (naming the clips; the last checkpoint
-                stays), a checkpoint that does not fit or is of other settings, or a SIGTERM
-                (after saving).
+                stays), a checkpoint that does not fit or is of other settings, a SIGTERM (after
+                saving), or several processes.
         """
+        require_alone(num_processes())
         config = self.config
         with (
             deterministic_arithmetic(enabled=config.deterministic, num_threads=config.num_threads),
@@ -308,6 +310,16 @@ class Distillation:
                 message += f"; the checkpoint of update {self._saved_step} stays"
             raise TrainingError(message)
         return value
+
+
+def require_alone(count: int) -> None:
+    """Refuse several processes: rollouts are not split, so each would compute the whole batch."""
+    if count > 1:
+        message = (
+            f"distillation on {count} processes: expected one, since self-rollouts are not split "
+            "over processes; run other seeds beside it instead"
+        )
+        raise TrainingError(message)
 
 
 def _list(value: JsonValue) -> list[JsonValue]:

@@ -6,7 +6,7 @@ import torch
 from tiny import CONFIG, tiny_clips, tiny_transformer
 
 from worldloom.distill.config import DistillationConfig
-from worldloom.distill.dmd import Distillation
+from worldloom.distill.dmd import Distillation, require_alone
 from worldloom.errors import TrainingError
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.train.tracking import NullTracker
@@ -128,3 +128,9 @@ def test_the_critic_is_updated_so_often_for_each_update_of_the_student(ratio, mo
 def test_segments_are_as_long_as_configured():
     run = distillation()
     assert run._scored_segment(generator()).recorded.shape[2] == CONFIG.segment_latents
+
+
+def test_several_processes_are_refused():
+    require_alone(1)
+    with pytest.raises(TrainingError, match="distillation on 2 processes: expected one"):
+        require_alone(2)

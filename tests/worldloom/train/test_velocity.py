@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from velocity_gradients import loss_and_gradients, network
+from tiny import INTRINSICS, tiny_clips
+from velocity_gradients import SMALL, loss_and_gradients, network
 
-from worldloom.train.velocity import compile_blocks, compiled, predict_velocity
+from worldloom.memory.retrieval import RetrievalConfig
+from worldloom.rollout.segment import Conditioner
+from worldloom.train.clip_context import SegmentedClips
+from worldloom.train.velocity import Seen, compile_blocks, compiled, predict_velocity
 
 
 def require_close(found: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
@@ -28,3 +32,26 @@ def test_compiled_blocks_give_the_eager_loss_and_gradients() -> None:
     compile_blocks(fused, backend="aot_eager")
     found = loss_and_gradients(fused, predict_velocity)
     require_close(found, loss_and_gradients(network(), predict_velocity))
+
+
+def test_joined_segments_see_past_and_memory_each_in_its_place() -> None:
+    """Another memory changes the segments that have one, and no others."""
+    shape = SMALL.model_copy(update={"reach": "bidirectional"})
+    transformer = network()
+    transformer.config = shape
+    clips = SegmentedClips(tiny_clips(num_segments=3), shape, RetrievalConfig())
+    batch = clips.batch(torch.arange(2))
+    conditioner = Conditioner(shape, INTRINSICS)
+    generator = torch.Generator().manual_seed(1)
+    noisy = torch.randn(6, shape.latent_channels, shape.segment_latents, 4, 4, generator=generator)
+    sigma = torch.rand(6, generator=generator)
+    other = batch.latents + 0.5
+    with torch.no_grad():
+        found = predict_velocity(transformer, conditioner, batch, Seen(batch.latents), noisy, sigma)
+        changed = predict_velocity(
+            transformer, conditioner, batch, Seen(batch.latents, memory=other), noisy, sigma
+        )
+    has_memory = batch.context_valid[..., : shape.num_memory_latents].any(dim=-1).flatten()
+    apart = (found - changed).abs().flatten(1).amax(dim=1) > 1e-5
+    assert torch.equal(apart, has_memory)
+    assert has_memory.any()

@@ -41,9 +41,19 @@ ENGINE = FakeEngineConfig(frames_per_segment=4, segment_seconds=0.001, height=64
 PATIENCE_SECONDS = 20.0
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """Keep one event loop for all of these tests.
+
+    gRPC has one queue for every loop of a process; what it still had for a test's loop that is
+    closed would be raised in the next test.
+    """
+    yield
 
 
 @dataclass

@@ -25,6 +25,9 @@ from worldloom.model.config import TransformerConfig
 logger = logging.getLogger(__name__)
 
 _JOIN_SECONDS = 10.0
+# Rendering takes what is left of the cores: launching a step's kernels, and compiling them, is the
+# work of one thread, which a dozen renderers would keep waiting.
+_NICENESS = 10
 
 
 class Feed:
@@ -51,7 +54,7 @@ class Feed:
         texts = (shape.model_dump_json(), retrieval.model_dump_json())
         self._workers = [
             spawn.Process(
-                target=render_share,
+                target=render_beside,
                 args=(folder, captures, texts, (number, self.num_workers), self._is_over),
                 daemon=True,
             )
@@ -100,6 +103,18 @@ def tasks_of(captures: list[CaptureConfig]) -> list[tuple[CaptureConfig, Capture
         for turn in zip_longest(*by_source.values()):
             tasks += [(capture, task) for task in turn if task is not None]
     return tasks
+
+
+def render_beside(
+    folder: Path,
+    captures: list[str],
+    texts: tuple[str, str],
+    share: tuple[int, int],
+    is_over: Event,
+) -> None:
+    """Render one process's share of the clips, giving way to what trains on them."""
+    os.nice(_NICENESS)
+    render_share(folder, captures, texts, share, is_over)
 
 
 def render_share(

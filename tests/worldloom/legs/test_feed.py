@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 from worldloom.legs.clip_file import ClipFolder, clip_path
@@ -47,3 +49,27 @@ def test_a_process_renders_its_share_and_nothing_twice(tmp_path: Path) -> None:
     is_over.set()
     render_share(tmp_path, texts, settings, (1, 2), is_over)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_rendering_gives_way_to_the_training() -> None:
+    script = f"""
+import os
+from pathlib import Path
+from worldloom.legs.feed import render_beside
+
+class Over:
+    def is_set(self):
+        print(os.nice(0))
+        return True
+
+texts = ({TransformerConfig().model_dump_json()!r}, {RetrievalConfig().model_dump_json()!r})
+capture = {FEED.capture(64, 64, is_held_out=True).model_dump_json()!r}
+before = os.nice(0)
+render_beside(Path("nowhere"), [capture], texts, (0, 1), Over())
+print(before)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    beside, before = (int(line) for line in told.stdout.split())
+    assert beside == min(before + 10, 19)  # the kernel knows no more than 19

@@ -16,6 +16,7 @@ import torch
 from worldloom.config import apply_overrides, parse_config, resolved
 from worldloom.data.latents import LatentClips
 from worldloom.distill.dmd import Distillation
+from worldloom.errors import ArtifactError
 from worldloom.experiments.training_clips import StackedClips, load_clips
 from worldloom.experiments.training_plans import ArmTraining, TrainingKind
 from worldloom.experiments.training_record import TrainArmsConfig, TrainedArm
@@ -161,12 +162,27 @@ def _distilled(
 
 
 def _start(job: ArmJob, model: ModelPreset) -> WorldModelTransformer:
-    if job.start is not None:
-        transformer, _ = load_model(job.start)
-        return transformer
+    """Return the network that a job begins with; what it sees may differ from what it saw before.
+
+    Raises:
+        ArtifactError: for weights of another shape.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
-        return WorldModelTransformer(model.transformer)
+        transformer = WorldModelTransformer(model.transformer)
+    if job.start is not None:
+        loaded, _ = load_model(job.start)
+        expected, found = (_shapes(network) for network in (transformer, loaded))
+        if found != expected:
+            differing = sorted(dict(found.items() ^ expected.items()))
+            message = f"{job.start}: other tensors than the arms' ({', '.join(differing[:3])})"
+            raise ArtifactError(message)
+        transformer.load_state_dict(loaded.state_dict())
+    return transformer
+
+
+def _shapes(network: WorldModelTransformer) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def _save(folder: Path, transformer: WorldModelTransformer, sampler: SamplerConfig) -> None:

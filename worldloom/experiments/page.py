@@ -72,6 +72,7 @@ def _training(record: TrainingRecord) -> list[str]:
     config, trained = record.config, [arm for arm in record.arms if arm.arm != SHARED]
     shared = any(arm.arm == SHARED for arm in record.arms)
     begun = f" after {config.shared_steps} that all arms share" if shared else ""
+    begun += " from the base of a starter" if config.start == "base" else ""
     clips = config.feed.procedural_clips + config.feed.vizdoom_clips
     lines = [
         f"Trained on {record.device}: {config.preset}, {config.num_steps} steps of {config.batch}"

@@ -46,7 +46,7 @@ def train_arms(
     Args:
         name: of the experiment.
         config: how long and on what.
-        weights: folder with `vae`; for students also `base`, their teacher.
+        weights: folder with `vae`, and `base` where arms begin with it: students' teacher is it.
         data: folder for clips; those that it holds are used.
         out: folder for arms and record.
         tell: told what is going on.
@@ -82,10 +82,12 @@ def _phases(
     plan: TrainingPlan, config: TrainArmsConfig, weights: Path, data: Path, out: Path
 ) -> list[list[ArmJob]]:
     """Return the trainings that may run beside each other, phase by phase."""
-    teacher = weights / "base" if plan.kind == "distillation" else None
-    if teacher is not None and not teacher.is_dir():
-        message = f"{teacher}: missing, expected the students' teacher"
+    from_base = plan.kind == "distillation" or config.start == "base"
+    base = weights / "base" if from_base else None
+    if base is not None and not base.is_dir():
+        message = f"{base}: missing, expected the transformer that all arms begin with"
         raise ArtifactError(message)
+    shared = None if from_base else plan.shared
 
     def job(arm: str, seed: int, training: ArmTraining, start: Path | None, steps: int) -> ArmJob:
         whole = ArmTraining(
@@ -96,8 +98,7 @@ def _phases(
 
     seeds = range(config.num_seeds)
     phases = []
-    if plan.shared is not None:
-        shared = plan.shared
+    if shared is not None:
         phases.append([job(SHARED, seed, shared, None, config.shared_steps) for seed in seeds])
     phases.append(
         [
@@ -105,7 +106,7 @@ def _phases(
                 arm,
                 seed,
                 training,
-                teacher if plan.shared is None else arm_folder(out, SHARED, seed),
+                base if shared is None else arm_folder(out, SHARED, seed),
                 config.num_steps,
             )
             for seed in seeds

@@ -8,6 +8,7 @@ It imports no torch. It does not know how training is done.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -26,6 +27,11 @@ class TrainArmsConfig(Config):
 
     preset: str = Field("nano-stream", description="a stream preset with the small VAE")
     shape: tuple[str, ...] = Field((), description="path=value over the preset's shape, for all")
+    start: Literal["nothing", "base"] = Field(
+        "nothing",
+        description="what arms that match flow begin with: random weights and the steps that they "
+        "share, or the `base` of the folder of weights; students always begin with it",
+    )
     num_seeds: int = Field(3, ge=1, description="trainings of every arm")
     num_steps: int = Field(500, ge=1, description="steps of every arm, after those that are shared")
     shared_steps: int = Field(

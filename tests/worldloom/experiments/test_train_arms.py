@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 import pytest
+import torch
 from small_weights import write_starter
 from tiny import CONFIG
 
@@ -14,7 +15,7 @@ from worldloom.experiments.train_arms import TrainArmsConfig, train_arms
 from worldloom.experiments.training_plans import TRAINING_PLANS, ArmTraining, TrainingPlan
 from worldloom.experiments.training_record import read_training, trained_folders
 from worldloom.legs.config import FeedConfig
-from worldloom.train.model_checkpoint import load_model_config
+from worldloom.train.model_checkpoint import load_model, load_model_config
 
 SHAPE = tuple(
     f"{name}={getattr(CONFIG, name)}"
@@ -118,13 +119,45 @@ def test_what_is_trained_is_not_trained_again_and_other_settings_are_refused(
         train(weights, folder, num_steps=2)
 
 
+def test_arms_may_begin_with_a_base_that_saw_more(trained, weights, tmp_path, monkeypatch):
+    folder, _ = trained
+    one = PLAN.model_copy(update={"arms": {"none": PLAN.arms["none"]}})
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Here)
+    monkeypatch.setitem(TRAINING_PLANS, "error-buffer", one)
+    (tmp_path / "data").symlink_to(folder / "data")
+    record = train(weights, tmp_path, start="base", learning_rate=1e-9)
+    assert [arm.arm for arm in record.arms] == ["none"]
+    made, _ = load_model(tmp_path / "out" / "none" / "0")
+    base, _ = load_model(weights / "base")
+    assert made.config.num_context_latents < base.config.num_context_latents
+    torch.testing.assert_close(
+        made.head.weight, base.head.weight.half().float(), atol=1e-3, rtol=1e-3
+    )
+
+
+def test_a_base_of_another_shape_is_refused(trained, weights, monkeypatch):
+    folder, _ = trained
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Here)
+    monkeypatch.setitem(TRAINING_PLANS, "error-buffer", PLAN)
+    wider = (*SHAPE, "ffn_dim=48")
+    with pytest.raises(ArtifactError, match=r"base: other tensors than the arms' \(blocks"):
+        train_arms(
+            "error-buffer",
+            SETTINGS.model_copy(update={"start": "base", "shape": wider}),
+            weights=weights,
+            data=folder / "data",
+            out=folder / "wider",
+            tell=str,
+        )
+
+
 def test_an_experiment_whose_arms_need_no_training_is_refused(weights, tmp_path):
     with pytest.raises(ConfigError, match="its arms need no training of their own"):
         train_arms("memory", SETTINGS, weights=weights, data=tmp_path, out=tmp_path, tell=str)
 
 
 def test_students_without_a_teacher_are_refused(tmp_path):
-    with pytest.raises(ArtifactError, match="expected the students' teacher"):
+    with pytest.raises(ArtifactError, match="expected the transformer that all arms begin with"):
         train_arms("student", SETTINGS, weights=tmp_path, data=tmp_path, out=tmp_path, tell=str)
 
 

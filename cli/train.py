@@ -26,10 +26,11 @@ def starter(
         Path, typer.Option(help="Folder for the weights; legs that are there are done.")
     ] = Path("out/starter"),
     recipe: Annotated[
-        Path | None, typer.Option(help="JSON file of legs; by default that of the carried weights.")
+        Path | None, typer.Option(help="JSON file of legs; by default the recipe of freedoom.")
     ] = None,
     data: Annotated[
-        Path, typer.Option(help="Folder for clips, rendered beside each leg and removed after it.")
+        Path,
+        typer.Option(help="Folder for clips, rendered beside the legs and removed after them."),
     ] = Path("out/legs/data"),
     on_cpu: Annotated[
         bool, typer.Option("--on-cpu", help="Train for the recipe's minutes without a GPU too.")
@@ -37,12 +38,12 @@ def starter(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make starter weights by a recipe of legs; what was interrupted goes on where it was."""
-    from worldloom.legs.carried import CARRIED, RECIPE_FILE, RECORD_FILE
-    from worldloom.legs.starter import read_recipe, read_record, require_gpu, train_starter
+    from worldloom.legs.carried import RECIPE
+    from worldloom.legs.starter import read_recipe, require_gpu, train_starter
 
-    legs = read_recipe(recipe or CARRIED / RECIPE_FILE)
+    legs = read_recipe(recipe or RECIPE)
     if not on_cpu:
-        require_gpu(legs, read_record(CARRIED / RECORD_FILE))
+        require_gpu(legs)
     record = train_starter(
         legs,
         out=out,

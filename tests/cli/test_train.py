@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from cli.main import run_command
-from worldloom.legs.carried import CARRIED, RECORD_FILE
 
 RECIPE = {"legs": [{"stage": "vae", "minutes": 2}, {"stage": "actions", "minutes": 4}]}
 
@@ -43,15 +42,13 @@ def test_a_recipe_that_is_wrong_is_refused_and_nothing_starts(
 def test_without_a_gpu_it_says_how_long_it_would_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not (CARRIED / RECORD_FILE).is_file():
-        pytest.skip("the carried weights have no record of their training")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     path, out = tmp_path / "recipe.json", tmp_path / "starter"
     path.write_text(json.dumps(RECIPE))
     assert run_command(["train", "starter", "--recipe", str(path), "--out", str(out)]) == 9
     told = capsys.readouterr().err
-    assert "no GPU here: the recipe's 2 legs are 6 minutes of" in told
-    assert "hours on this CPU" in told
+    assert "no GPU here: the recipe's 2 legs are 6 minutes of an H100" in told
+    assert "the same steps would take up to" in told
     assert not out.exists()
 
 

@@ -20,7 +20,14 @@ from typing import Protocol
 
 from pydantic import Field
 
-from worldloom.config import Config, load_config, parse_config, resolved
+from worldloom.config import (
+    Config,
+    JsonValue,
+    digest_of,
+    load_config,
+    parse_config,
+    resolved,
+)
 from worldloom.errors import ArtifactError, MachineError
 from worldloom.legs.carried import RECORD_FILE
 from worldloom.legs.config import LegConfig
@@ -33,6 +40,7 @@ from worldloom.train.checkpoint import write_atomically
 _LEGS_FOLDER = "legs"
 _WEIGHTS_FOLDER = "weights"
 _NOT_SHIPPED = frozenset({"critic"})
+_RECIPES_GPU = "H100"
 
 Tell = Callable[[str], None]
 
@@ -78,12 +86,6 @@ class TrainingRecord(Config):
     """How starter weights were made."""
 
     legs: tuple[LegRecord, ...] = Field(description="its legs in turn")
-
-    @property
-    def mfu(self) -> float | None:
-        """Mean share of the device's arithmetic that was used, by the legs that tell one."""
-        told = [leg.speed["mfu"] for leg in self.legs if "mfu" in leg.speed]
-        return sum(told) / len(told) if told else None
 
 
 @dataclass(frozen=True)
@@ -141,14 +143,6 @@ def read_recipe(path: Path) -> StarterRecipe:
     return load_config(StarterRecipe, path.read_text(), where=path.name)
 
 
-def read_record(path: Path) -> TrainingRecord:
-    """Return how weights were made; raises `ArtifactError` when the file is not there."""
-    if not path.is_file():
-        message = f"{path}: missing, expected how starter weights were made"
-        raise ArtifactError(message)
-    return load_config(TrainingRecord, path.read_text(), where=path.name)
-
-
 def planned_legs(recipe: StarterRecipe, out: Path) -> list[PlannedLeg]:
     """Return every leg with its folder."""
     names = [f"{number:02d}-{leg.stage}" for number, leg in enumerate(recipe.legs, 1)]
@@ -156,6 +150,16 @@ def planned_legs(recipe: StarterRecipe, out: Path) -> list[PlannedLeg]:
         PlannedLeg(name, leg, out / _LEGS_FOLDER / name)
         for name, leg in zip(names, recipe.legs, strict=True)
     ]
+
+
+def clips_folder(leg: LegConfig) -> str:
+    """Return the name of the folder of a leg's clips: the same for legs that are fed alike."""
+    fed: dict[str, JsonValue] = {
+        "preset": leg.preset,
+        "shape": list(leg.shape),
+        "feed": resolved(leg.feed),
+    }
+    return "clips-" + digest_of(fed).removeprefix("sha256:")[:12]
 
 
 def train_starter(
@@ -172,7 +176,7 @@ def train_starter(
     Args:
         recipe: the legs.
         out: folder of the weights; what it holds of the same recipe is gone on from.
-        data: folder for clips; a leg's are removed after it.
+        data: folder for clips; legs that are fed alike share theirs, which the last one removes.
         tell: told which leg begins.
         report: told step, number of steps and values of the leg that runs.
         train: what trains a leg.
@@ -190,14 +194,18 @@ def train_starter(
         tell(f"{leg.name}: {leg.config.minutes:g} minutes")
         weights = _gather(legs[:index], out / _WEIGHTS_FOLDER)
         shutil.rmtree(leg.folder, ignore_errors=True)
-        clips = data / f"clips-{leg.name}"
+        clips = data / clips_folder(leg.config)
         train(leg.config, data=clips, weights=weights, out=leg.folder, report=report)
-        shutil.rmtree(clips, ignore_errors=True)
+        if clips.name not in map(clips_folder, recipe.legs[index + 1 :]):
+            shutil.rmtree(clips, ignore_errors=True)
     return _finish(recipe, legs, out)
 
 
-def require_gpu(recipe: StarterRecipe, record: TrainingRecord) -> None:
-    """Refuse to train a recipe on a CPU, with how long the recorded steps would take there.
+def require_gpu(recipe: StarterRecipe) -> None:
+    """Refuse to train a recipe on a CPU, with how long the same steps would take there at most.
+
+    A small network leaves most of a GPU idle, so at most is not likely; how much it leaves is the
+    record's to say once the recipe was trained.
 
     Raises:
         MachineError: when there is no GPU.
@@ -208,12 +216,12 @@ def require_gpu(recipe: StarterRecipe, record: TrainingRecord) -> None:
 
     if torch.cuda.is_available():
         return
-    on_gpu = (record.mfu or 0.0) * gpu_peak_flops(record.legs[0].device)
-    hours = recipe.minutes / 60 * on_gpu / peak_flops(torch.device("cpu"))
+    ratio = gpu_peak_flops(_RECIPES_GPU) / peak_flops(torch.device("cpu"))
     message = (
-        f"no GPU here: the recipe's {len(recipe.legs)} legs are {recipe.minutes:g} minutes of "
-        f"{record.legs[0].device}, whose steps would take at least {hours:.0f} hours on this CPU "
-        "at its peak; expected a GPU, or --on-cpu to train for those minutes here all the same"
+        f"no GPU here: the recipe's {len(recipe.legs)} legs are {recipe.minutes:g} minutes of an "
+        f"{_RECIPES_GPU}, which has {ratio:,.0f} times this CPU's arithmetic: the same steps would "
+        f"take up to {recipe.minutes / 60 * ratio:,.0f} hours; expected a GPU, or --on-cpu to "
+        "train for those minutes here, a small part of the steps"
     )
     raise MachineError(message)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from components.task_status import write_json
 from pipelines.definition import PipelineDefinition
-from pipelines.presets import FINE_TUNING, PRESETS
+from pipelines.presets import PRESETS
 from worldloom.config import (
     Config,
     JsonValue,
@@ -28,10 +28,8 @@ from worldloom.errors import ConfigError
 TaskValues = Mapping[str, Mapping[str, JsonValue]]
 
 
-def preset_values(
-    definition: PipelineDefinition, preset: str, *, has_starter: bool = False
-) -> TaskValues:
-    """Return a preset's settings for the tasks of a pipeline, those of fine-tuning over them.
+def preset_values(definition: PipelineDefinition, preset: str) -> TaskValues:
+    """Return a preset's settings for the tasks of a pipeline.
 
     Raises:
         ConfigError: if there is no such preset.
@@ -39,9 +37,7 @@ def preset_values(
     if preset not in PRESETS:
         message = f"no preset {preset!r}; known: {', '.join(PRESETS)}"
         raise ConfigError(message)
-    layers = [PRESETS[preset], FINE_TUNING.get(preset, {}) if has_starter else {}]
-    values = merged(*layers)
-    return {task: values[task] for task in values if task in definition.entries}
+    return {task: values for task, values in PRESETS[preset].items() if task in definition.entries}
 
 
 def read_values(definition: PipelineDefinition, path: Path) -> TaskValues:

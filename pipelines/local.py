@@ -22,7 +22,7 @@ import pipelines
 from components.code_digest import code_files, digest_of_files
 from components.task_status import TaskStatus, write_status
 from pipelines.compile import pipeline_ir
-from pipelines.config import merged, preset_values, read_values, resolve_configs
+from pipelines.config import TaskValues, merged, preset_values, read_values, resolve_configs
 from pipelines.definition import PipelineDefinition, find_pipeline
 from pipelines.ir import PipelineSpec, parse_ir
 from pipelines.plan import RunPlan, make_plan
@@ -122,8 +122,10 @@ def prepare_run(request: RunRequest) -> PreparedRun:
         raise ConfigError(message)
     cache = request.home / "cache"
     from_file = read_values(definition, request.config_file) if request.config_file else {}
-    preset = preset_values(definition, request.preset, has_starter=request.starter is not None)
-    starter = starter_values(definition, request.starter) if request.starter else {}
+    preset = preset_values(definition, request.preset)
+    starter: TaskValues = {}
+    if request.starter:
+        starter = starter_values(definition, request.starter, request.preset)
     values = merged(preset, starter, from_file, request.values)
     code = {task: code_files(entry) for task, entry in definition.entries.items()}
     digests = {task: digest_of_files(files) for task, files in code.items()}

@@ -1,8 +1,8 @@
 """Settings of whole runs by name: only what differs from each task's own defaults.
 
 `demo` fits ten minutes of two cores, `smallest` is what tests run. A preset is for training from
-nothing; what fine-tuning asks for otherwise is laid over it. A task's config class checks them when
-a run is prepared.
+nothing; what `fine_tuning` asks for otherwise is laid over it. A task's config class checks them
+when a run is prepared.
 """
 
 from __future__ import annotations
@@ -79,46 +79,6 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
             "suite": {"clips_per_source": 2, "max_segments": 3},
             # Four short clips say little, so the bars that hang on them are low.
             "gate": {"min_divergence_ratio": 1.5, "min_ground_truth_accuracy": 0.7},
-        },
-    },
-}
-
-# Laid over a preset where a run begins from starter weights. What these learnt from thousands of
-# clips, a minute with a few can spoil sooner than mend: rates are low and fall to nothing, so that
-# the noise of single steps does not stay.
-FINE_TUNING: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
-    "demo": {
-        "train_vae": {
-            "objective": {"batch_size": 4},
-            "trainer": {"num_steps": 24, "learner": {"learning_rate": 5e-5}},
-        },
-        "train_transformer": {
-            "objective": {"batch_clips": 4},
-            "trainer": {
-                "num_steps": 14,
-                "learner": {
-                    "learning_rate": 1e-5,
-                    "warmup_steps": 4,
-                    "schedule": "cosine",
-                    "decay_steps": 14,
-                    "final_fraction": 0.0,
-                    "betas": [0.9, 0.999],
-                },
-            },
-            "sample": {"scale": 2},
-        },
-        "distil_student": {
-            "distillation": {
-                "num_steps": 6,
-                "batch_clips": 4,
-                "regression_weight": 0.75,
-                "student": {"learning_rate": 1e-5, "precision": "bf16"},
-                "critic": {"learning_rate": 2e-5, "precision": "bf16"},
-            }
-        },
-        "distil_decoder": {
-            "objective": {"batch_size": 4},
-            "trainer": {"num_steps": 40, "learner": {"learning_rate": 5e-4}},
         },
     },
 }

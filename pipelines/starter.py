@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from components.starter import STARTER_VARIABLE
+from pipelines.config import TaskValues, merged
 from pipelines.definition import PipelineDefinition
+from pipelines.fine_tuning import fine_tuning_values
 from worldloom.config import JsonValue, resolved
 from worldloom.distill.decoder_config import decoder_part
 from worldloom.errors import ConfigError
@@ -36,12 +37,11 @@ def default_starter_folder() -> Path:
     return Path(named) if named else CARRIED
 
 
-def starter_values(
-    definition: PipelineDefinition, folder: Path
-) -> Mapping[str, Mapping[str, JsonValue]]:
+def starter_values(definition: PipelineDefinition, folder: Path, preset: str) -> TaskValues:
     """Return the settings that make a pipeline's tasks begin from starter weights.
 
-    A narrow decoder is taught further where the folder has one; any other part has to be there.
+    Its rates are those of fine-tuning. A narrow decoder is taught further where the folder has one;
+    any other part has to be there.
 
     Raises:
         ConfigError: if a part is not there.
@@ -59,14 +59,13 @@ def starter_values(
             "objective": {"removed": _DECODER_REMOVED},
         }
     if values:
-        values |= _taught(folder, values, entries)
+        asked = merged(_taught(folder, preset), values)
+        values = {task: asked[task] for task in asked if task in entries}
     return values
 
 
-def _taught(
-    folder: Path, values: Mapping[str, Mapping[str, JsonValue]], entries: Mapping[str, str]
-) -> dict[str, dict[str, JsonValue]]:
-    """Return the sizes and samplers of the starter for every task of a pipeline that has them."""
+def _taught(folder: Path, preset: str) -> TaskValues:
+    """Return how the starter is taught further, and the sizes and samplers that it is used to."""
     base, student = (load_model_config(folder / part) for part in ("base", "student"))
     height, width = base.transformer.frame_size
     size: dict[str, JsonValue] = {"height": height, "width": width}
@@ -75,7 +74,7 @@ def _taught(
         "objective": {"retrieval": resolved(base.retrieval)},
     }
     distilled: dict[str, JsonValue] = {"distillation": {"sampler": resolved(student.sampler)}}
-    asked: dict[str, dict[str, JsonValue]] = {
+    used_to: TaskValues = {
         "ingest": {"procedural": size, "vizdoom": size},
         "train_transformer": trained,
         "train_actions": {**trained, "transformer": resolved(base.transformer)},
@@ -84,7 +83,7 @@ def _taught(
         "distil_cold_start": distilled,
         "distil_multi_segment": distilled,
     }
-    return {task: {**values.get(task, {}), **asked[task]} for task in asked if task in entries}
+    return merged(fine_tuning_values(preset, base.transformer.frame_size), used_to)
 
 
 def _digest(path: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 import pipelines.config
 from components.promotion.config import PromoteStepConfig
 from pipelines.config import merged, preset_values, read_values, resolve_configs
-from pipelines.definition import PipelineDefinition, find_pipeline
+from pipelines.definition import PipelineDefinition
 from worldloom.config import Config
 from worldloom.errors import ConfigError
 
@@ -90,17 +90,3 @@ def test_files_that_are_no_settings_are_refused(tmp_path: Path) -> None:
 def test_unknown_presets_and_pipelines_are_refused() -> None:
     with pytest.raises(ConfigError, match="no preset 'big'; known: demo, smallest"):
         preset_values(DEFINITION, "big")
-
-
-def test_fine_tuning_learns_more_slowly_than_training_from_nothing() -> None:
-    nothing, starter = (
-        preset_values(find_pipeline("world_model"), "demo", has_starter=has_starter)
-        for has_starter in (False, True)
-    )
-    assert starter["ingest"] == nothing["ingest"]
-    rates = [
-        v["train_transformer"]["trainer"]["learner"]["learning_rate"] for v in (nothing, starter)
-    ]
-    assert rates[1] < rates[0] / 10
-    with pytest.raises(ConfigError, match="no pipeline 'word_model'; known: world_model"):
-        find_pipeline("word_model")

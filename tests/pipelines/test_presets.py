@@ -8,13 +8,12 @@ from collections.abc import Mapping
 import pytest
 
 from pipelines.definition import PIPELINES
-from pipelines.presets import FINE_TUNING, PRESETS
+from pipelines.presets import PRESETS
 from worldloom.config import JsonValue, parse_config
 
 SETTINGS = [
-    pytest.param(values, task, id=f"{kind}-{preset}-{task}")
-    for kind, presets in (("preset", PRESETS), ("fine_tuning", FINE_TUNING))
-    for preset, tasks in presets.items()
+    pytest.param(values, task, id=f"{preset}-{task}")
+    for preset, tasks in PRESETS.items()
     for task, values in tasks.items()
 ]
 
@@ -24,10 +23,6 @@ def test_a_presets_settings_are_accepted(values: Mapping[str, JsonValue], task: 
     entries = {name: entry for each in PIPELINES.values() for name, entry in each.entries.items()}
     module = importlib.import_module(entries[task])
     parse_config(module.STEP.config, values, where=task)
-
-
-def test_fine_tuning_is_told_of_presets_that_there_are() -> None:
-    assert set(FINE_TUNING) <= set(PRESETS)
 
 
 def test_the_presets_that_are_documented_are_there() -> None:

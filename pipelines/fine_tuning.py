@@ -1,0 +1,73 @@
+"""What a run asks for otherwise where it begins from starter weights, not from nothing.
+
+What these learnt from thousands of clips, a minute with a few can spoil sooner than mend: rates are
+low and fall to nothing, so that the noise of single steps does not stay. How many steps there are
+hangs on how large frames are, since what counts is the time. It does not know the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worldloom.config import JsonValue
+
+Values = Mapping[str, Mapping[str, JsonValue]]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of everything fits into the demo's minutes."""
+
+    batch: int
+    vae_steps: int
+    transformer_steps: int
+    student_updates: int
+    decoder_steps: int
+
+
+_SMALL_PIXELS = 64 * 64
+_SMALL = Budget(8, vae_steps=60, transformer_steps=60, student_updates=30, decoder_steps=200)
+# A step of the 96x160 starter takes about eleven times as long.
+_LARGE = Budget(4, vae_steps=24, transformer_steps=14, student_updates=6, decoder_steps=40)
+
+
+def fine_tuning_values(preset: str, frame_size: tuple[int, int]) -> Values:
+    """Return settings by task, to be laid over a preset's; none for a preset that is for tests."""
+    if preset != "demo":
+        return {}
+    height, width = frame_size
+    budget = _SMALL if height * width <= _SMALL_PIXELS else _LARGE
+    batch = budget.batch
+    return {
+        "train_vae": {
+            "objective": {"batch_size": batch},
+            "trainer": {"num_steps": budget.vae_steps, "learner": {"learning_rate": 1e-4}},
+        },
+        "train_transformer": {
+            "objective": {"batch_clips": batch},
+            "trainer": {
+                "num_steps": budget.transformer_steps,
+                "learner": {
+                    "learning_rate": 2e-5,
+                    "warmup_steps": 4,
+                    "schedule": "cosine",
+                    "decay_steps": budget.transformer_steps,
+                    "final_fraction": 0.0,
+                },
+            },
+        },
+        "distil_student": {
+            "distillation": {
+                "num_steps": budget.student_updates,
+                "batch_clips": batch,
+                "regression_weight": 0.75,
+                "student": {"learning_rate": 2e-5, "precision": "bf16"},
+                "critic": {"learning_rate": 4e-5, "precision": "bf16"},
+            }
+        },
+        "distil_decoder": {
+            "objective": {"batch_size": batch},
+            "trainer": {"num_steps": budget.decoder_steps, "learner": {"learning_rate": 1e-3}},
+        },
+    }

@@ -8,6 +8,8 @@ share. It does not know how a report is written.
 
 from __future__ import annotations
 
+import gc
+import logging
 import multiprocessing
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ from worldloom.bench.live import Play
 from worldloom.bench.model import random_inputs
 from worldloom.bench.record import BenchReport, Measurement, Table, measured, this_machine
 from worldloom.errors import MachineError
+from worldloom.log import log_event
 from worldloom.model.config import TransformerConfig
 from worldloom.model.cost.dry_run import DryRun, later_segment
 from worldloom.model.vae.vae_coder import CoderCache
@@ -38,6 +41,7 @@ from worldloom.rollout.realtime.fast_model import FastModel, make_fast
 from worldloom.rollout.realtime.ulysses import PlaceShare
 from worldloom.rollout.world_model import WorldModel
 
+_LOGGER = logging.getLogger(__name__)
 _NUM_GPUS = 2
 _MOST_WAIT = timedelta(minutes=3)
 _ONE, _DECODER, _SHARED = "one GPU", "decoder on the second GPU", "tokens shared by two GPUs"
@@ -144,6 +148,8 @@ def _take_share(
     if rank:
         fast = replace(fast, model=replace(fast.model, decoder=_NoFrames(model.device)))
     way = _way(_SHARED, config, fast, num_segments)
+    del fast  # with its graphs: what they hold of the group must be gone before the group is
+    gc.collect()
     dist.destroy_process_group()
     return way
 
@@ -187,6 +193,8 @@ def _way(name: str, config: GpuBenchConfig, fast: FastModel, num_segments: int) 
     )
     play.close()
     session.close()
+    rate = played.frames_per_second
+    log_event(_LOGGER, "way_played", way=name, frames_per_second=rate, step_ms=step.median)
     return _Way(name, played, step, fast.choices, velocity)
 
 

@@ -4,7 +4,8 @@ Everything but self-attention works on tokens, or on the latents of one place, s
 nothing of the others there. For self-attention queries, keys and values change hands: from all
 heads of a share of the tokens to a share of the heads of all tokens, and back (Jacobs et al. 2023,
 DeepSpeed Ulysses). Attention does not mind the order of keys, so shares are simply put behind one
-another. It does not know blocks, nor what tokens hold.
+another. Exchanges are captured in the graphs of a network that shares its tokens, so such a network
+must be gone before the process group is destroyed. It does not know blocks, nor what tokens hold.
 
 Letters: B samples, T latents, P places, p places of a share, L own tokens (T p), S all tokens
 (T P), N heads, n heads of a share, D channels of a head, E width, W processes.

@@ -8,6 +8,7 @@ named (full, fp8), each process on a GPU of its own.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import sys
 from pathlib import Path
 
@@ -72,4 +73,5 @@ if __name__ == "__main__":
         config = RealtimeConfig(linears="full", attention=number_format[0])
     share = PlaceShare.of_this_process(model.transformer.config)
     torch.save(walk(make_fast(model, config, share=share).model), out)
+    gc.collect()  # graphs hold the group's exchanges, and must be gone before it
     torch.distributed.destroy_process_group()

@@ -276,9 +276,13 @@ def test_two_processes_on_two_gpus_walk_as_one(tmp_path, number_format):
         for count, outs in walks.items()
         for rank, out in enumerate(outs)
     ]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert not process.returncode, errors[-3000:]
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=120)
+            assert not process.returncode, errors[-3000:]
+    finally:
+        for process in processes:
+            process.kill()
     [expected] = map(torch.load, walks[1])
     for found in map(torch.load, walks[2]):
         assert relative(found, expected) < 0.03

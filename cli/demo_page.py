@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Frames = NDArray[np.uint8]
 
 _STRIP_COLUMNS = 9
+_CELL_PIXELS = 160
 _CAPTION = (
     "Left: frames that the server sent for recorded actions, a stream a walk. Right: what the "
     "engine recorded for the same actions, above in a procedural world and below in a map of "
@@ -58,13 +59,11 @@ def build_page(
         metrics: a `metrics.json` for each trained artifact.
     """
     from worldloom.evaluate.config import TurningConfig
-    from worldloom.evaluate.film import contact_sheet
     from worldloom.evaluate.presentation import trace_turn
     from worldloom.evaluate.report_page import PageMedia, Strip, build_report_page
 
     def strip(title: str, frames: Frames) -> Strip:
-        sheet = contact_sheet([(title, frames)], columns=_STRIP_COLUMNS, factor=1)
-        return Strip(title, sheet)
+        return Strip(title, sheet_of([(title, frames)]))
 
     media = PageMedia(
         film=film_file.read_bytes(),
@@ -79,6 +78,19 @@ def build_page(
         walk_trace=trace_turn(walks[0].clip, served[0], TurningConfig()),
     )
     return build_report_page(summary, report, media)
+
+
+def sheet_of(rows: Sequence[tuple[str, Frames]]) -> Frames:
+    """Return a contact sheet whose cells are about as wide whatever the frames' size."""
+    from worldloom.evaluate.film import contact_sheet
+
+    factor = enlargement(rows[0][1], _CELL_PIXELS)
+    return contact_sheet(rows, columns=_STRIP_COLUMNS, factor=factor)
+
+
+def enlargement(frames: Frames, width_pixels: int) -> int:
+    """Return how many times frames may be enlarged and be no wider than this; once at least."""
+    return max(1, width_pixels // frames.shape[2])
 
 
 def _curves(metrics: Mapping[str, Path]) -> list[Curve]:

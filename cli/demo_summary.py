@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cli.demo_page import build_page
+from cli.demo_page import build_page, enlargement, sheet_of
 from cli.demo_walk import PlayedWalks, RecordedWalk
 from cli.pipeline_requests import home, store_address
 from worldloom.config import JsonValue
@@ -29,8 +29,7 @@ FILM_FILE = "walk.mp4"
 CONTACT_SHEET_FILE = "contact_sheet.png"
 COMMANDS_FILE = "commands.png"
 PAGE_FILE = "report.html"
-_FILM_FACTOR = 3
-_SHEET_COLUMNS = 9
+_PANEL_PIXELS = 480
 
 Frames = NDArray[np.uint8]
 
@@ -85,14 +84,16 @@ def served_frames(walks: Sequence[RecordedWalk], played: PlayedWalks) -> list[Fr
 
 def write_films(out: Path, walks: Sequence[RecordedWalk], served: Sequence[Frames]) -> None:
     """Write the film, every walk above the next one, and the contact sheet."""
-    from worldloom.evaluate.film import contact_sheet, side_by_side, write_mp4, write_png
+    from worldloom.evaluate.film import side_by_side, write_mp4, write_png
 
     pairs = [
         (walk.name, frames, walk.clip.frames) for walk, frames in zip(walks, served, strict=True)
     ]
     films = [
         side_by_side(
-            [frames, truth], [f"{name}, served", f"{name}, ground truth"], factor=_FILM_FACTOR
+            [frames, truth],
+            [f"{name}, served", f"{name}, ground truth"],
+            factor=enlargement(truth, _PANEL_PIXELS),
         )
         for name, frames, truth in pairs
     ]
@@ -102,7 +103,7 @@ def write_films(out: Path, walks: Sequence[RecordedWalk], served: Sequence[Frame
         for name, frames, truth in pairs
         for label, film in (("served", frames), ("ground truth", truth))
     ]
-    write_png(out / CONTACT_SHEET_FILE, contact_sheet(rows, columns=_SHEET_COLUMNS, factor=1))
+    write_png(out / CONTACT_SHEET_FILE, sheet_of(rows))
 
 
 def command_frames(played: PlayedWalks) -> dict[str, Frames]:
@@ -114,10 +115,9 @@ def command_frames(played: PlayedWalks) -> dict[str, Frames]:
 
 def write_commands(out: Path, told: Mapping[str, Frames]) -> None:
     """Write what came of each command from the same start, one below the other."""
-    from worldloom.evaluate.film import contact_sheet, write_png
+    from worldloom.evaluate.film import write_png
 
-    rows = list(told.items())
-    write_png(out / COMMANDS_FILE, contact_sheet(rows, columns=_SHEET_COLUMNS, factor=1))
+    write_png(out / COMMANDS_FILE, sheet_of(list(told.items())))
 
 
 def complete_summary(

@@ -1,7 +1,7 @@
 """The model card's tables, filled from what is there: the weights, their record, what was measured.
 
-`python -m cli.starter_card` writes every table of `worldloom/starter/MODEL_CARD.md` between its
-markers: parameters and bytes from the files themselves, how they were made from `training.json`,
+`python -m cli.starter_card` writes the tables that `worldloom/starter/MODEL_CARD.md` has markers
+for: parameters and bytes from the files themselves, how they were made from `training.json`,
 figures from what experiments left in `docs/results`. It measures nothing, and a figure whose file
 is not there is left out.
 """
@@ -160,7 +160,7 @@ def num_parameters(path: Path) -> int:
 
 
 def main() -> None:
-    """Write every table of the card anew."""
+    """Write every table anew that the card has markers for."""
     text = CARD.read_text(encoding="utf-8")
     tables: Mapping[str, Callable[[], str]] = {
         "files": lambda: files_table(CARRIED),
@@ -169,7 +169,8 @@ def main() -> None:
     }
     for name, table in tables.items():
         start = f"<!-- {name}: made by python -m cli.starter_card -->"
-        text = between(text, table(), start=start, end=f"<!-- end of {name} -->")
+        if start in text:
+            text = between(text, table(), start=start, end=f"<!-- end of {name} -->")
     CARD.write_text(text, encoding="utf-8")
 
 

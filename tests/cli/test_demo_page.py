@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from cli.demo_page import _curves
+from cli.demo_page import _curves, enlargement
 
 
 @pytest.fixture
@@ -38,3 +39,9 @@ def test_a_curve_says_what_it_shows(metrics: dict[str, Path]) -> None:
         assert curve.title
         assert curve.chart.x_label == "step"
         assert curve.chart.y_label
+
+
+def test_small_frames_are_enlarged_and_large_ones_left_as_they_are() -> None:
+    widths = {64: 2, 160: 1, 320: 1}
+    for width, factor in widths.items():
+        assert enlargement(np.zeros((1, 8, width, 3), np.uint8), 160) == factor

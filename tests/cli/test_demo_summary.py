@@ -67,7 +67,9 @@ def test_the_film_and_the_sheet_show_every_walk_beside_its_recording(tmp_path: P
 def test_commands_are_shown_one_below_the_other(tmp_path: Path) -> None:
     write_commands(tmp_path, {"turn left": some_frames(13), "turn right": some_frames(13)})
     sheet = cv2.imread(str(tmp_path / "commands.png"))
-    assert 2 * 16 < sheet.shape[0] < 2 * 16 + 60
+    factor = 160 // 16
+    assert 2 * 16 * factor < sheet.shape[0] < 2 * 16 * factor + 60
+    assert sheet.shape[1] > 9 * 16 * factor
 
 
 def test_a_walk_that_is_the_recording_beats_standing_still() -> None:

@@ -31,7 +31,9 @@ def loss_and_gradients(transformer: WorldModelTransformer, predict: Predict) -> 
     generator = torch.Generator().manual_seed(1)
     shape = (4, SMALL.latent_channels, SMALL.segment_latents, 4, 4)
     noisy, sigma = torch.randn(shape, generator=generator), torch.rand(4, generator=generator)
-    conditioner = Conditioner(SMALL, INTRINSICS)
+    device = transformer.patch_embed.weight.device
+    conditioner, batch = Conditioner(SMALL, INTRINSICS).to(device), batch.to(device)
+    noisy, sigma = noisy.to(device), sigma.to(device)
     velocity = predict(transformer, conditioner, batch, Seen(batch.latents), noisy, sigma)
     loss = velocity.square().mean()
     loss.backward()

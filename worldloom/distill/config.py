@@ -27,8 +27,10 @@ class DistillationConfig(Config):
         description="fresh: roll out anew for every update; persistent: score one more segment of "
         "the same rollouts at every update, which costs one segment however long they are",
     )
-    compiles: bool = Field(
-        False, description="run blocks by fused kernels; pays from some hundred updates on"
+    compilation: Literal["none", "blocks", "recorded", "recorded_blocks"] = Field(
+        "none",
+        description="blocks: each block's passes as fused kernels; recorded: passes as they are, "
+        "recorded and replayed as CUDA graphs; recorded_blocks: both",
     )
     critic_updates_per_student_update: int = Field(
         3, ge=1, description="updates of the critic for each of the student"

@@ -47,7 +47,13 @@ from worldloom.train.run_control import (
     step_generator,
 )
 from worldloom.train.same_run import require_same_settings
-from worldloom.train.self_rollout import SegmentView, roll_out, velocity_of
+from worldloom.train.self_rollout import (
+    RecordedVelocities,
+    SegmentView,
+    VelocityOf,
+    roll_out,
+    velocity_of,
+)
 from worldloom.train.share import num_processes
 from worldloom.train.tracking import Tracker, prefixed
 from worldloom.train.velocity import compile_blocks
@@ -59,7 +65,7 @@ Report = Callable[[int, int, Mapping[str, float]], None]
 _STUDENT, _CRITIC = "student.", "critic."
 # Settings that say how long, how often or how fast, and not what is learnt.
 _MAY_CHANGE = (
-    *("distillation.num_steps", "distillation.checkpoint_every_steps", "distillation.compiles"),
+    *("distillation.num_steps", "distillation.checkpoint_every_steps", "distillation.compilation"),
     *("distillation.log_every_steps", "distillation.num_threads", "distillation.deterministic"),
 )
 _HELD_OUT_SEED = 20_000
@@ -91,10 +97,12 @@ class Distillation:
             SegmentedClips(train, shape, retrieval) if isinstance(train, LatentClips) else train
         )
         self.held_out = SegmentedClips(held_out, shape, retrieval)
-        self.segments = ScoredSegments(config, self.train, self.conditioner)
+        is_recorded = config.compilation in ("recorded", "recorded_blocks")
+        self._velocity_of: VelocityOf = RecordedVelocities() if is_recorded else velocity_of
+        self.segments = ScoredSegments(config, self.train, self.conditioner, self._velocity_of)
         self.history: list[dict[str, float]] = []
         self._saved_step = -1
-        if config.compiles:
+        if config.compilation in ("blocks", "recorded_blocks"):
             for network in (self.teacher, self.student, self.critic):
                 compile_blocks(network)  # the three share what is compiled, being alike
 
@@ -208,13 +216,13 @@ class Distillation:
         self, view: SegmentView, shape: torch.Size, generator: torch.Generator
     ) -> Tensor:
         with torch.no_grad():
-            velocity = velocity_of(self.student, self.conditioner, view)
+            velocity = self._velocity_of(self.student, self.conditioner, view)
             made = generate_with_gradient(
                 velocity, tuple(shape), self.config.sampler, generator, self._device
             ).detach()
         sigma = self._score_sigma(len(made), generator)
         noise = torch.randn(made.shape, generator=generator).to(self._device)
-        predicted = velocity_of(self.critic, self.conditioner, view)(
+        predicted = self._velocity_of(self.critic, self.conditioner, view)(
             add_noise(made, noise, sigma), sigma
         )
         return (predicted - (noise - made)).square().mean()
@@ -226,7 +234,7 @@ class Distillation:
         generator: torch.Generator,
         losses: dict[str, float],
     ) -> Tensor:
-        velocity = velocity_of(self.student, self.conditioner, view)
+        velocity = self._velocity_of(self.student, self.conditioner, view)
         made = generate_with_gradient(
             velocity, tuple(recorded.shape), self.config.sampler, generator, self._device
         )
@@ -244,7 +252,9 @@ class Distillation:
         noise = torch.randn(made.shape, generator=generator).to(self._device)
         noisy = add_noise(made, noise, sigma)
         of_teacher, of_critic = (
-            velocity_to_x0(noisy, velocity_of(network, self.conditioner, view)(noisy, sigma), sigma)
+            velocity_to_x0(
+                noisy, self._velocity_of(network, self.conditioner, view)(noisy, sigma), sigma
+            )
             for network in (self.teacher, self.critic)
         )
         scale = (made - of_teacher).abs().flatten(1).mean(dim=1).clamp_min(1e-4)

@@ -23,7 +23,13 @@ from worldloom.model.transformer import WorldModelTransformer
 from worldloom.rollout.segment import Conditioner
 from worldloom.train.clip_context import ClipBatch, segment_start
 from worldloom.train.flow_batch import ClipSet
-from worldloom.train.self_rollout import SegmentView, roll_out, view_segment
+from worldloom.train.self_rollout import (
+    SegmentView,
+    VelocityOf,
+    roll_out,
+    velocity_of,
+    view_segment,
+)
 
 _LATENTS, _ROWS, _PLACE = "rollouts.latents", "rollouts.rows", "rollouts.place"
 
@@ -50,10 +56,15 @@ class ScoredSegments:
     """Rolls a student out over clips and shows the segment to score."""
 
     def __init__(
-        self, config: DistillationConfig, clips: ClipSet, conditioner: Conditioner
+        self,
+        config: DistillationConfig,
+        clips: ClipSet,
+        conditioner: Conditioner,
+        velocities: VelocityOf = velocity_of,
     ) -> None:
         """Roll out nothing yet."""
         self.config, self.clips, self.conditioner = config, clips, conditioner
+        self._velocities = velocities
         self._rollout: _Rollout | None = None
 
     def next(
@@ -71,7 +82,13 @@ class ScoredSegments:
             ahead = range(at.scored, at.scored + 1)
         replaced = self._continued(batch, at.latents.to(device))
         at.latents = roll_out(
-            student, self.conditioner, replaced, ahead, config.sampler, generator
+            student,
+            self.conditioner,
+            replaced,
+            ahead,
+            config.sampler,
+            generator,
+            self._velocities,
         ).float()
         at.scored = ahead.stop
         hidden = torch.rand(len(at.rows), generator=generator) < config.hide_context_probability

@@ -70,7 +70,9 @@ class LegConfig(Config):
     decay_share: float = Field(
         0.0, ge=0, le=1, description="share of the time at whose end the rate is 0; last legs: 0.3"
     )
-    compiles: bool = Field(False, description="fused kernels, recorded as CUDA graphs where it can")
+    compiles: bool = Field(
+        False, description="passes recorded as CUDA graphs on a GPU, fused kernels on a CPU"
+    )
     seed: int = Field(0, ge=0, description="seed of every draw of the training")
     feed: FeedConfig = Field(FeedConfig(), description="clips made beside the training")
     objective: tuple[str, ...] = Field(

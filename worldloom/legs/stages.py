@@ -86,7 +86,7 @@ def train_flow(leg: Leg, scratch: Path) -> LegResult:
     vae, pool, held_out = _encoded_clips(leg)
     transformer = _starting_transformer(leg)
     on_gpu = leg.device.type == "cuda"
-    compilation = ("cuda_graphs" if on_gpu else "default") if config.compiles else "none"
+    compilation = ("recorded" if on_gpu else "default") if config.compiles else "none"
     settings = _over(
         recipe.objective,
         {
@@ -123,13 +123,14 @@ def distil(leg: Leg, scratch: Path) -> LegResult:
             "student": {"learning_rate": config.learning_rate},
             "critic": {"learning_rate": 2 * config.learning_rate},
         }
+    fast = "recorded" if leg.device.type == "cuda" else "blocks"
     settings = _over(
         recipe,
         {
             "batch_clips": config.batch,
             "num_steps": min(recipe.num_steps, config.max_steps),
             "sampler": resolved(leg.model.sampler),
-            "compiles": config.compiles,
+            "compilation": fast if config.compiles else "none",
             "seed": config.seed,
             "deterministic": leg.device.type == "cpu",
             "log_every_steps": min(_LOG_EVERY, config.max_steps),

@@ -11,7 +11,7 @@ from worldloom.diffusion.config import ErrorBufferConfig
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.rollout.config import SamplerConfig
 
-Compilation = Literal["none", "blocks", "default", "cuda_graphs"]
+Compilation = Literal["none", "blocks", "default", "recorded", "recorded_blocks"]
 
 
 class SelfCorrectionConfig(Config):
@@ -62,8 +62,9 @@ class FlowObjectiveConfig(Config):
     compilation: Compilation = Field(
         "none",
         description="blocks: each block's passes as fused kernels, compiled soonest; default: the "
-        "whole as fused kernels, which pays from about a thousand steps on; cuda_graphs: these "
-        "recorded and replayed, for networks bound by kernel launches",
+        "whole as fused kernels, which pays from about a thousand steps on; recorded: as it is, "
+        "recorded and replayed as CUDA graphs, for networks bound by kernel launches; "
+        "recorded_blocks: both",
     )
     checkpoint_activations: bool = Field(
         False, description="compute a block's activations again in the backward to save memory"

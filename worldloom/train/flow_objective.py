@@ -68,7 +68,7 @@ class FlowObjective:
         )
         self.held_out = SegmentedClips(held_out, shape, config.retrieval)
         self._predict = compiled(config.compilation)
-        if config.compilation == "blocks":
+        if config.compilation in ("blocks", "recorded_blocks"):
             compile_blocks(transformer)
         if config.checkpoint_activations:
             checkpoint_blocks(transformer)
@@ -230,8 +230,8 @@ class FlowObjective:
         )
         if past is not latents or memory is not latents:
             return Seen(past, memory)
-        # What is compiled as a whole would be compiled again, for minutes, at the first residual.
-        is_whole = self.config.compilation in ("default", "cuda_graphs")
+        # What is compiled or recorded as a whole would be so again at the first residual.
+        is_whole = self.config.compilation in ("default", "recorded", "recorded_blocks")
         return Seen(latents, latents.clone()) if is_whole else Seen(latents)
 
     @torch.no_grad()

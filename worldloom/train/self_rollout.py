@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from worldloom.diffusion.solver import solve
 from worldloom.model.attention import BlockContext
-from worldloom.model.transformer import WorldModelTransformer
+from worldloom.model.transformer import Context, PreparedSegment, WorldModelTransformer
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.train.clip_context import (
@@ -29,8 +30,10 @@ from worldloom.train.clip_context import (
     gather_latents,
     segment_start,
 )
+from worldloom.train.recorded import Recorded
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
+VelocityOf = Callable[[WorldModelTransformer, Conditioner, "SegmentView"], Velocity]
 
 
 @dataclass
@@ -71,28 +74,115 @@ def velocity_of(
     transformer: WorldModelTransformer, conditioner: Conditioner, view: SegmentView
 ) -> Velocity:
     """Return velocity(noisy, sigma) of a network under a view; its context is committed once."""
-    config, batch = transformer.config, view.batch
-    start = segment_start(view.segment_index, config)
-    new = slice(start, start + config.segment_latents)
-    anchor = batch.poses[:, start - 1]
-    rows = torch.arange(len(view.chosen), device=view.chosen.device)[:, None]
-    context = conditioner.context(
-        _committed(transformer, conditioner, view),
-        batch.poses[rows, view.chosen],
-        anchor,
-        start - view.chosen,
-        view.is_valid,
-    )
-    windows = (batch.keyboard[:, new], batch.mouse[:, new])
-    prepared = transformer.prepare(
-        conditioner.noisy(batch.poses[:, new], anchor, windows, batch.prompt)
-    )
+    look = _look(transformer, view)
+    blocks = _committed(transformer, conditioner, view)
+    prepared, context = _told(transformer, conditioner, look, blocks)
 
     def velocity(noisy: Tensor, sigma: Tensor) -> Tensor:
-        levels = sigma[:, None].expand(-1, config.segment_latents)
+        levels = sigma[:, None].expand(-1, noisy.shape[2])
         return transformer.denoise(noisy, levels, prepared, context)
 
     return velocity
+
+
+class RecordedVelocities:
+    """`velocity_of` of several networks, each recorded (`recorded`) where its reach allows.
+
+    A call commits the context anew: one computation for all segments is worth more than that costs.
+    A latent that saw others when it was committed hangs on how many there are, so such networks
+    run as they are.
+    """
+
+    def __init__(self) -> None:
+        """Record nothing yet."""
+        self._recorded: dict[int, Recorded] = {}
+
+    def __call__(
+        self, transformer: WorldModelTransformer, conditioner: Conditioner, view: SegmentView
+    ) -> Velocity:
+        """Return velocity(noisy, sigma) of a network under a view."""
+        if transformer.config.reach != "latent":
+            return velocity_of(transformer, conditioner, view)
+        if id(transformer) not in self._recorded:
+            compute = partial(_velocity_under, transformer, conditioner)
+            self._recorded[id(transformer)] = Recorded(transformer, compute)
+        recorded = self._recorded[id(transformer)]
+        rows = torch.arange(len(view.chosen), device=view.chosen.device)[:, None]
+        seen = view.latents[rows, view.chosen]
+        told = vars(_look(transformer, view)).values()
+        return lambda noisy, sigma: recorded(noisy, sigma, seen, *told)
+
+
+@dataclass
+class _Look:
+    """What a segment is told and sees, apart from latents: tensors of one shape for all segments.
+
+    Letters: M context latents, T latents of the segment.
+    """
+
+    poses: Tensor  # [B, T, 4, 4]
+    keyboard: Tensor  # [B, T, W, keys]
+    mouse: Tensor  # [B, T, W, axes]
+    prompt: Tensor  # [B, W]
+    anchor: Tensor  # [B, 4, 4]
+    seen_poses: Tensor  # [B, M, 4, 4]
+    seen_keyboard: Tensor  # [B, M, W, keys]
+    seen_mouse: Tensor  # [B, M, W, axes]
+    ages: Tensor  # [B, M]
+    is_valid: Tensor  # [B, M]
+
+
+def _look(transformer: WorldModelTransformer, view: SegmentView) -> _Look:
+    batch = view.batch
+    start = segment_start(view.segment_index, transformer.config)
+    new = slice(start, start + transformer.config.segment_latents)
+    rows = torch.arange(len(view.chosen), device=view.chosen.device)[:, None]
+    return _Look(
+        poses=batch.poses[:, new],
+        keyboard=batch.keyboard[:, new],
+        mouse=batch.mouse[:, new],
+        prompt=batch.prompt,
+        anchor=batch.poses[:, start - 1],
+        seen_poses=batch.poses[rows, view.chosen],
+        seen_keyboard=batch.keyboard[rows, view.chosen],
+        seen_mouse=batch.mouse[rows, view.chosen],
+        ages=start - view.chosen,
+        is_valid=view.is_valid,
+    )
+
+
+def _told(
+    transformer: WorldModelTransformer,
+    conditioner: Conditioner,
+    look: _Look,
+    blocks: list[BlockContext],
+) -> tuple[PreparedSegment, Context]:
+    """Return what a network works out of a look before it denoises."""
+    context = conditioner.context(blocks, look.seen_poses, look.anchor, look.ages, look.is_valid)
+    windows = (look.keyboard, look.mouse)
+    noisy = conditioner.noisy(look.poses, look.anchor, windows, look.prompt)
+    return transformer.prepare(noisy), context
+
+
+def _velocity_under(
+    transformer: WorldModelTransformer,
+    conditioner: Conditioner,
+    noisy: Tensor,
+    sigma: Tensor,
+    seen: Tensor,
+    *told: Tensor,
+) -> Tensor:
+    """Return the velocity of a segment that sees latents [B, M, C, H, W], from tensors alone."""
+    look = _Look(*told)
+    none = look.ages[:, :0]  # of what they saw themselves
+    alone = ClipBatch(
+        seen, look.seen_poses, look.seen_keyboard, look.seen_mouse, look.prompt, none, none
+    )
+    every = torch.arange(seen.shape[1], device=seen.device).expand(len(seen), -1)
+    blocks = commit_latents(transformer, conditioner, alone, seen, every)
+    prepared, context = _told(transformer, conditioner, look, blocks)
+    levels = sigma[:, None].expand(-1, noisy.shape[2])
+    return transformer.denoise(noisy, levels, prepared, context)
 
 
 @torch.no_grad()
@@ -103,6 +193,7 @@ def roll_out(
     segments: range,
     sampler: SamplerConfig,
     generator: torch.Generator,
+    velocities: VelocityOf = velocity_of,
 ) -> ClipLatents:
     """Return the clips' latents with `segments` replaced by the student's own, in turn."""
     latents = batch.latents.clone()
@@ -112,7 +203,7 @@ def roll_out(
         view = view_segment(batch, latents, index, size, shown)
         noise = torch.randn(segment_shape(latents, size), generator=generator)
         sigmas = torch.tensor([*sampler.sigmas, 0.0])
-        velocity = velocity_of(student, conditioner, view)
+        velocity = velocities(student, conditioner, view)
         made = solve(velocity, noise.to(latents.device), sigmas, sampler.solver, generator)
         start = 1 + index * size
         latents[:, start : start + size] = made.transpose(1, 2)

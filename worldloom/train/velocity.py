@@ -31,6 +31,7 @@ from worldloom.train.clip_context import (
     segment_context,
 )
 from worldloom.train.flow_config import Compilation
+from worldloom.train.recorded import Recorded
 
 Predict = Callable[..., Tensor]
 _MOST_VARIANTS = 64
@@ -80,18 +81,41 @@ def compiled(compilation: Compilation, backend: str = "inductor") -> Predict:
     """
     if compilation in ("none", "blocks"):
         return predict_velocity
-    mode = "reduce-overhead" if compilation == "cuda_graphs" and backend == "inductor" else None
-    recorded: Predict = torch.compile(
-        predict_velocity, dynamic=False, mode=mode, backend=backend, fullgraph=True
-    )
     if compilation == "default":
-        return recorded
+        return torch.compile(predict_velocity, dynamic=False, backend=backend, fullgraph=True)
+    return RecordedPrediction()
 
-    def replayed(*args: object) -> Tensor:
-        torch.compiler.cudagraph_mark_step_begin()  # what the last step returned may be overwritten
-        return recorded(*args)
 
-    return replayed
+class RecordedPrediction:
+    """`predict_velocity`, recorded for the first network and camera that it is asked for."""
+
+    def __init__(self) -> None:
+        """Record nothing yet."""
+        self._recorded: Recorded | None = None
+
+    def __call__(
+        self,
+        transformer: WorldModelTransformer,
+        conditioner: Conditioner,
+        batch: ClipBatch,
+        seen: Seen,
+        noisy: Float[Tensor, "BS C T H W"],
+        sigma: Float[Tensor, " BS"],
+    ) -> Float[Tensor, "BS C T H W"]:
+        """Return what `predict_velocity` returns."""
+        told = {name: value for name, value in vars(batch).items() if name != "latents"}
+
+        def compute(noisy: Tensor, sigma: Tensor, past: Tensor, *others: Tensor) -> Tensor:
+            again = ClipBatch(past, **dict(zip(told, others, strict=False)))
+            memory = others[len(told)] if len(others) > len(told) else None
+            return predict_velocity(
+                transformer, conditioner, again, Seen(past, memory), noisy, sigma
+            )
+
+        if self._recorded is None:
+            self._recorded = Recorded(transformer, compute)
+        memory = () if seen.memory is None else (seen.memory,)
+        return self._recorded(noisy, sigma, seen.past, *told.values(), *memory)
 
 
 def compile_blocks(transformer: WorldModelTransformer, backend: str = "inductor") -> None:

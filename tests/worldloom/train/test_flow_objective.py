@@ -171,7 +171,7 @@ def test_only_the_source_none_conditions_on_clean_latents():
 
 def test_what_is_compiled_as_a_whole_sees_two_contexts_from_the_first_step_on():
     """Or the run would be compiled again at its first residual."""
-    for compilation, is_two in (("default", True), ("cuda_graphs", True), ("blocks", False)):
+    for compilation, is_two in (("default", True), ("recorded", True), ("blocks", False)):
         built = objective(compilation=compilation)
         batch = built.draw(0, step_generator(0, 0))
         seen = built._seen(batch, batch.clips, batch.noise, 0, step_generator(0, 99))

@@ -19,11 +19,18 @@ def require_close(found: list[torch.Tensor], expected: list[torch.Tensor]) -> No
         torch.testing.assert_close(value, wanted, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("compilation", ["default", "cuda_graphs"])
-def test_one_graph_captures_the_whole_and_its_gradients_agree(compilation: str) -> None:
+def test_one_graph_captures_the_whole_and_its_gradients_agree() -> None:
     """What the compiler makes of the graph is a test of its own, since it takes many seconds."""
-    found = loss_and_gradients(network(), compiled(compilation, backend="eager"))
+    found = loss_and_gradients(network(), compiled("default", backend="eager"))
     require_close(found, loss_and_gradients(network(), predict_velocity))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_is_recorded_gives_the_eager_loss_and_gradients(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device: nothing is recorded on others")
+    found = loss_and_gradients(network().to(device), compiled("recorded"))
+    require_close(found, loss_and_gradients(network().to(device), predict_velocity))
 
 
 def test_compiled_blocks_give_the_eager_loss_and_gradients() -> None:

@@ -1,0 +1,70 @@
+"""A recorded computation answers what it would answer itself, also after what it reads changed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from worldloom.train.recorded import Recorded
+
+ON_GPU = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no CUDA device: elsewhere nothing is recorded"
+)
+
+
+def network(device: str) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4)).to(device)
+
+
+def inputs(seed: int, device: str, rows: int = 5) -> Tensor:
+    return torch.randn(rows, 8, generator=torch.Generator().manual_seed(seed)).to(device)
+
+
+def gradients(module: nn.Module, output: Tensor) -> list[Tensor]:
+    return list(torch.autograd.grad(output.square().mean(), list(module.parameters())))
+
+
+def test_elsewhere_than_on_a_gpu_it_simply_computes() -> None:
+    made = network("cpu")
+    recorded = Recorded(made, made)
+    x = inputs(0, "cpu")
+    assert torch.equal(recorded(x), made(x))
+    for found, wanted in zip(gradients(made, recorded(x)), gradients(made, made(x)), strict=True):
+        assert torch.equal(found, wanted)
+
+
+@ON_GPU
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_replays_follow_inputs_weights_and_shapes(precision: torch.dtype) -> None:
+    made = network("cuda")
+    recorded = Recorded(made, made)
+    with torch.autocast("cuda", dtype=precision, enabled=precision != torch.float32):
+        for seed in range(4):
+            x = inputs(seed, "cuda", rows=5 + seed % 2)
+            torch.testing.assert_close(recorded(x), made(x))
+            found, wanted = gradients(made, recorded(x)), gradients(made, made(x))
+            for one, other in zip(found, wanted, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4)
+            with torch.no_grad():
+                torch.testing.assert_close(recorded(x), made(x))
+                for parameter in made.parameters():
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+@ON_GPU
+def test_what_a_replay_returned_outlasts_the_next() -> None:
+    made = network("cuda")
+    recorded = Recorded(made, made)
+    first = recorded(inputs(0, "cuda"))
+    kept = first.detach().clone()
+    recorded(inputs(1, "cuda"))
+    assert torch.equal(first, kept)
+
+
+@ON_GPU
+def test_a_network_that_learns_nothing_has_no_gradient() -> None:
+    made = network("cuda").requires_grad_(requires_grad=False)
+    assert not Recorded(made, made)(inputs(0, "cuda")).requires_grad

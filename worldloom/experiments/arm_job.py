@@ -99,7 +99,10 @@ def _matched(job: ArmJob, model: ModelPreset, train: StackedClips, held_out: Lat
         "compilation": job.config.compilation,
         "draws_noise_on_device": on_gpu,
     }
-    settings = apply_overrides(parse_config(type(recipe.objective), layer), job.training.objective)
+    own_draws = f"self_correction.rollout_seed={job.seed}"
+    settings = apply_overrides(
+        parse_config(type(recipe.objective), layer), (own_draws, *job.training.objective)
+    )
     transformer = _start(job, model)
     objective = FlowObjective(settings, transformer, train, held_out)
     rate = {"learning_rate": job.config.learning_rate} if job.config.learning_rate else {}

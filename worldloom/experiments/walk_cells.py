@@ -139,28 +139,19 @@ class WalkCells:
         )
         cases, instruments = self._record(), self._instruments()
         made = self._walk(built.model, arm, cases)
-        references = self._references(seed_index, arm, made)
+        beside = self._beside(built, arm, seed_index, made)
         walked = list(zip(made, self._all_truths(instruments), strict=True))
         measured = self._setting.mapped(partial(measure_all, instruments=instruments), walked)
-        first = slice(1, 1 + self.segment_frames)
-        probes = self._probed(built, arm, cases, made)
-        records = []
-        for case, film, reference, found, more in zip(
-            cases, made, references, measured, probes, strict=True
-        ):
-            beside = more | {
-                "reconstruction_psnr_db": reconstruction_psnr_db(built, case.frames),
-                "parity_psnr_db": float(psnr_db(film[first], reference[first]).mean()),
-            }
-            records.append(
-                WalkRecord(
-                    clip_id=case.clip_id,
-                    world=case.world,
-                    noise_seed=self._noise_seed(case),
-                    values=found.values | beside,
-                    segment_psnr_db=tuple(found.segment_psnr_db),
-                )
+        records = [
+            WalkRecord(
+                clip_id=case.clip_id,
+                world=case.world,
+                noise_seed=self._noise_seed(case),
+                values=found.values | more,
+                segment_psnr_db=tuple(found.segment_psnr_db),
             )
+            for case, found, more in zip(cases, measured, beside, strict=True)
+        ]
         cell = Cell(
             key=key,
             arm=arm.name,
@@ -188,6 +179,22 @@ class WalkCells:
             walked = walk(model, some, planned[start : start + size], seeds)
             made += films(model, walked.latents)
         return made
+
+    def _beside(
+        self, built: BuiltArm, arm: Arm, seed_index: int, made: Sequence[Frames]
+    ) -> list[Values]:
+        """Return the figures that need the networks, or the control's films, walk by walk."""
+        cases, first = self._record(), slice(1, 1 + self.segment_frames)
+        references = self._references(seed_index, arm, made)
+        probes = self._probed(built, arm, cases, made)
+        return [
+            more
+            | {
+                "reconstruction_psnr_db": reconstruction_psnr_db(built, case.frames),
+                "parity_psnr_db": float(psnr_db(film[first], reference[first]).mean()),
+            }
+            for case, film, reference, more in zip(cases, made, references, probes, strict=True)
+        ]
 
     def _probed(
         self, built: BuiltArm, arm: Arm, cases: Sequence[Clip], made: Sequence[Frames]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,6 +136,8 @@ def _take_share(
     config: GpuBenchConfig, model: WorldModel, num_segments: int, rank: int, store: Path
 ) -> _Way:
     """Run one process's share from beginning to end; both do the same, frames apart."""
+    # Each has its half of the cores, or their threads would wait in one another's way.
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // _NUM_GPUS))
     dist.init_process_group(
         "nccl",
         init_method=f"file://{store}",

@@ -32,10 +32,9 @@ class AttentionChoice:
         """Whether FP8 is faster."""
         return self.fp8 > self.full
 
-    @property
-    def sentence(self) -> str:
-        """What was chosen and why."""
-        name = "FP8" if self.wins else "full precision"
+    def sentence(self, *, is_fp8: bool) -> str:
+        """Say what was chosen, by this measurement or by several processes', and why."""
+        name = "FP8" if is_fp8 else "full precision"
         return f"{name} (measured: FP8 {self.fp8:.0f}, full precision {self.full:.0f} TFLOP/s)"
 
 

@@ -190,4 +190,4 @@ def _choose_attention(
         return False, f"full precision{shared}"
     choice = fp8_attention_wins(transformer.config, transformer.dtype, device)
     wins = choice.wins if share is None else share.all_say(choice.wins, device=device)
-    return wins, f"{choice.sentence}{shared}"
+    return wins, f"{choice.sentence(is_fp8=wins)}{shared}"

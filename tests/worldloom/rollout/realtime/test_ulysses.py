@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from tiny import CONFIG, tiny_reference_model
 from ulysses_walk import walk
 
@@ -36,6 +37,16 @@ def test_two_processes_walk_as_one(tmp_path):
     expected = walk(tiny_reference_model())
     for out in outs:
         torch.testing.assert_close(torch.load(out), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_all_processes_do_what_all_of_them_say(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        share = PlaceShare.of_this_process(REFERENCE)
+        assert share.all_say(True, device=torch.device("cpu"))
+        assert not share.all_say(False, device=torch.device("cpu"))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_a_share_is_a_stretch_of_every_latents_places():

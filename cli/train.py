@@ -57,7 +57,7 @@ def starter(
             "device": leg.device,
             "minutes": leg.minutes,
             "steps": leg.num_steps,
-            **leg.after,
+            "held_out": _held_out(leg.after),
         }
         for leg in record.legs
     ]
@@ -110,6 +110,11 @@ def leg(  # noqa: PLR0913 - each is an option of its own
     )
     shown = ("device", "seconds", "num_steps", "clips", "speed", "evaluations")
     emit_fields({"folder": str(out or weights), **{name: log[name] for name in shown}}, output)
+
+
+def _held_out(figures: Mapping[str, float]) -> str:
+    """Return a leg's held-out figures in one cell."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "step")
 
 
 def _progress(step: int, values: Mapping[str, float]) -> str:

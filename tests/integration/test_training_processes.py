@@ -1,6 +1,7 @@
 """Training as real processes: killed, stopped, split over two, and joined again.
 
-The tests start this very file as a program: `FOLDER STAGE NUM_STEPS SIGNAL SIGNAL_AT`.
+The tests start this very file as a program: `FOLDER STAGES SIGNAL SIGNAL_AT`. It trains six steps
+of each stage in a folder of the stage's name.
 """
 
 from __future__ import annotations
@@ -69,13 +70,12 @@ def train(folder: Path, stage: int, num_steps: int, objective: Copying) -> Train
 
 def start(
     folder: Path,
-    stage: int,
-    num_steps: int = 6,
+    stages: str,
     number: int = signal.SIGKILL,
     at_step: int = NEVER,
     **env: str,
 ) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, __file__, *map(str, (folder, stage, num_steps, int(number), at_step))]
+    argv = [sys.executable, __file__, str(folder), stages, str(int(number)), str(at_step)]
     return subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": str(ROOT), **env})
 
 
@@ -87,12 +87,12 @@ def free_port() -> int:
 
 
 def codes_of_two(
-    folder: Path, stage: int, num_steps: int = 6, *, stop_at: tuple[int, int] = (NEVER, NEVER)
+    folder: Path, stages: str, *, stop_at: tuple[int, int] = (NEVER, NEVER)
 ) -> list[int]:
     env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [
         start(
-            folder, stage, num_steps, signal.SIGTERM, stop_at[rank],
+            folder, stages, signal.SIGTERM, stop_at[rank],
             RANK=str(rank), LOCAL_RANK=str(rank), **env,
         )
         for rank in range(2)
@@ -114,21 +114,21 @@ def losses(rows: object) -> list[float]:
 @pytest.mark.timeout(2 * PATIENCE_SECONDS)
 def test_sigkill_in_the_middle_changes_no_bit(tmp_path: Path) -> None:
     train(tmp_path / "whole", 0, 6, Copying())
-    killed = start(tmp_path / "killed", 0, at_step=5)
+    killed = start(tmp_path, "0", at_step=5)
     assert killed.wait(timeout=PATIENCE_SECONDS) == -signal.SIGKILL
-    assert saved_in(tmp_path / "killed").tensors["num_steps"] == 4
-    train(tmp_path / "killed", 0, 6, Copying())
+    assert saved_in(tmp_path / "0").tensors["num_steps"] == 4
+    train(tmp_path / "0", 0, 6, Copying())
     whole = (tmp_path / "whole" / CHECKPOINT_NAME).read_bytes()
-    assert (tmp_path / "killed" / CHECKPOINT_NAME).read_bytes() == whole
+    assert (tmp_path / "0" / CHECKPOINT_NAME).read_bytes() == whole
 
 
 @pytest.mark.timeout(3 * PATIENCE_SECONDS)
 def test_state_of_two_processes_goes_on_with_one(tmp_path: Path) -> None:
     """Whatever the stage, two processes learn what one learns, and one goes on from them."""
     whole = train(tmp_path / "whole", 0, 8, Copying()).history
+    assert codes_of_two(tmp_path, "12") == [0, 0]
     for stage in (1, 2):
         folder = tmp_path / str(stage)
-        assert codes_of_two(folder, stage) == [0, 0]
         state = saved_in(folder).tensors
         learner = Learner(network(), LearnerConfig(learning_rate=0.05, zero_stage=stage))
         learner.load_state_tensors(state)
@@ -141,11 +141,11 @@ def test_state_of_two_processes_goes_on_with_one(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(2 * PATIENCE_SECONDS)
 def test_sigterm_to_one_process_saves_at_the_same_step_of_all(tmp_path: Path) -> None:
-    codes = codes_of_two(tmp_path, 1, stop_at=(NEVER, 2))
+    codes = codes_of_two(tmp_path, "1", stop_at=(NEVER, 2))
     assert codes == [TRAINING_EXIT_CODE, TRAINING_EXIT_CODE]
-    assert saved_in(tmp_path).tensors["num_steps"] == 3
+    assert saved_in(tmp_path / "1").tensors["num_steps"] == 3
     whole = train(tmp_path / "whole", 0, 6, Copying()).history
-    assert losses(train(tmp_path, 0, 6, Copying()).history) == pytest.approx(
+    assert losses(train(tmp_path / "1", 0, 6, Copying()).history) == pytest.approx(
         losses(whole), rel=1e-4
     )
 
@@ -154,9 +154,8 @@ if __name__ == "__main__":
     from worldloom.errors import TrainingError
 
     try:
-        train(
-            Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]),
-            Copying(int(sys.argv[4]), int(sys.argv[5])),
-        )  # fmt: skip
+        for stage in sys.argv[2]:
+            objective = Copying(int(sys.argv[3]), int(sys.argv[4]))
+            train(Path(sys.argv[1]) / stage, int(stage), 6, objective)
     except TrainingError as error:
         sys.exit(error.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -76,21 +77,26 @@ def clip(name: str, source: Source, split: Split) -> Clip:
     )
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return open_store(str(tmp_path / "store"))
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared")
 
 
-@pytest.fixture
-def clips(tmp_path: Path, store: ArtifactStore) -> str:
-    folder = tmp_path / "clips"
+@pytest.fixture(scope="module")
+def store(shared: Path) -> ArtifactStore:
+    return open_store(str(shared / "store"))
+
+
+@pytest.fixture(scope="module")
+def clips(shared: Path, store: ArtifactStore) -> str:
+    folder = shared / "clips"
     found = [clip("t", "procedural", "train"), clip("pp", "procedural", "test")]
     write_clips(folder, [*found, clip("vvv", "vizdoom", "test")])
     return store.put(folder, kind="clips", config={}, parents={})
 
 
-def put_release(tmp_path: Path, store: ArtifactStore, seed: int) -> str:
-    folder = tmp_path / f"release-{seed}"
+def put_release(shared: Path, store: ArtifactStore, seed: int) -> str:
+    folder = shared / f"release-{seed}"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         transformer, vae = WorldModelTransformer(TRANSFORMER), VideoVAE(VAEConfig())
@@ -121,6 +127,27 @@ def put_release(tmp_path: Path, store: ArtifactStore, seed: int) -> str:
     return store.put(folder, kind="release", config={}, parents={})
 
 
+@pytest.fixture(scope="module")
+def release(shared: Path, store: ArtifactStore) -> str:
+    return put_release(shared, store, 0)
+
+
+@dataclass
+class Evaluated:
+    """One evaluation of the release, run to its end."""
+
+    scratch: Path
+    notes: Notes
+    outputs: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def evaluated(shared: Path, store: ArtifactStore, clips: str, release: str) -> Evaluated:
+    scratch, notes = shared / "evaluated", Notes()
+    outputs = run_in(scratch, store, tracker=notes, release=release, clips=clips)
+    return Evaluated(scratch, notes, outputs)
+
+
 def run_in(
     scratch: Path,
     store: ArtifactStore,
@@ -135,10 +162,9 @@ def run_in(
 
 
 def test_an_untrained_release_is_refused_with_a_whole_report(
-    tmp_path: Path, store: ArtifactStore, clips: str
+    tmp_path: Path, store: ArtifactStore, clips: str, release: str, evaluated: Evaluated
 ) -> None:
-    release, notes = put_release(tmp_path, store, 0), Notes()
-    outputs = run_in(tmp_path / "a", store, tracker=notes, release=release, clips=clips)
+    outputs, notes = evaluated.outputs, evaluated.notes
     assert tuple(outputs) == STEP.outputs
     folder = store.fetch(outputs["report"], kind="evaluation-report")
     report = read_report(folder)
@@ -157,9 +183,9 @@ def test_an_untrained_release_is_refused_with_a_whole_report(
 
 
 def test_a_champion_is_compared_and_met_as_itself(
-    tmp_path: Path, store: ArtifactStore, clips: str
+    tmp_path: Path, shared: Path, store: ArtifactStore, clips: str, release: str
 ) -> None:
-    release, champion = (put_release(tmp_path, store, seed) for seed in (0, 1))
+    champion = put_release(shared, store, 1)
     outputs = run_in(tmp_path / "a", store, release=release, clips=clips, champion=champion)
     report = read_report(store.fetch(outputs["report"]))
     assert report.champion == champion
@@ -174,22 +200,21 @@ def test_a_champion_is_compared_and_met_as_itself(
 
 
 def test_a_killed_evaluation_goes_on_to_the_same_report(
-    tmp_path: Path, store: ArtifactStore, clips: str
+    tmp_path: Path, store: ArtifactStore, clips: str, release: str, evaluated: Evaluated
 ) -> None:
-    release = put_release(tmp_path, store, 0)
-    whole = run_in(tmp_path / "a", store, release=release, clips=clips)
-    kept = tmp_path / "a" / "release"
+    kept = evaluated.scratch / "release"
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "release").mkdir()
     for name in ("0000.json", "0000.npy"):
         (tmp_path / "b" / "release" / name).write_bytes((kept / name).read_bytes())
     notes = Notes()
-    assert run_in(tmp_path / "b", store, tracker=notes, release=release, clips=clips) == whole
+    again = run_in(tmp_path / "b", store, tracker=notes, release=release, clips=clips)
+    assert again == evaluated.outputs
     assert "evaluation/segment_seconds_p50" not in notes.metrics
 
 
 def test_no_release_and_no_held_out_clips_are_refused(
-    tmp_path: Path, store: ArtifactStore, clips: str
+    tmp_path: Path, store: ArtifactStore, clips: str, release: str
 ) -> None:
     with pytest.raises(ArtifactError, match="no artifact was given"):
         run_in(tmp_path / "a", store, release="", clips=clips)
@@ -197,4 +222,4 @@ def test_no_release_and_no_held_out_clips_are_refused(
     write_clips(folder, [clip("t", "procedural", "train")])
     train = store.put(folder, kind="clips", config={}, parents={})
     with pytest.raises(DataError, match="no held-out clip"):
-        run_in(tmp_path / "b", store, release=put_release(tmp_path, store, 0), clips=train)
+        run_in(tmp_path / "b", store, release=release, clips=train)

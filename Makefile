@@ -19,11 +19,12 @@ demo: env ## the whole path once: captured worlds to streamed frames, into out/d
 	@$(RUN) cli.main demo
 
 test: env ## unit, integration and end-to-end tests (under 10 minutes)
-	@OMP_NUM_THREADS=1 $(PYTEST) tests --ignore=tests/e2e -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(PYTEST) tests --ignore=tests/e2e -n 2 --dist worksteal
 	@$(PYTEST) tests/e2e
 
 test-unit: env ## unit tests alone (under 2 minutes)
-	@OMP_NUM_THREADS=1 $(PYTEST) tests --ignore=tests/integration --ignore=tests/e2e -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(PYTEST) tests --ignore=tests/integration --ignore=tests/e2e \
+	    --ignore=tests/helm/cluster -n 2 --dist worksteal
 
 test-cluster: env ## the chart in a real Kubernetes API server, built from Go modules the first time
 	@infra/cluster/build.sh out/cluster

@@ -76,7 +76,7 @@ class Cluster:
         return f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
     missing = [name for name in PROGRAMS if not (BUILT / "bin" / name).exists()]
     if missing:

@@ -27,7 +27,7 @@ def test_any_other_resolution_is_refused(size):
         ({"action_rotary_dim": 32}, "16 channels of an action head"),
         ({"position": "lattice"}, "expected 'geometry' or 'panorama'"),
         ({"reach": "window"}, "gives up exact replay"),
-        ({"reach": "clip"}, "'latent', 'segment' or 'window'"),
+        ({"reach": "clip"}, "'latent', 'segment', 'window' or 'bidirectional'"),
         ({"layout": "causal"}, "'stream' or 'reference'"),
         ({"segment_frames": 12}, "Extra inputs"),
     ],

@@ -72,6 +72,8 @@ def record_walks(out: Path, size: FrameSize, *, num_frames: int) -> list[Recorde
     Raises:
         DataError: when no walk without a collision is found, or the length does not fit.
     """
+    from worldloom.data.captions import captioned
+
     if num_frames % _SEGMENT_FRAMES:
         message = f"--frames {num_frames}: expected a multiple of {_SEGMENT_FRAMES}"
         raise DataError(message)
@@ -90,7 +92,7 @@ def record_walks(out: Path, size: FrameSize, *, num_frames: int) -> list[Recorde
             raise DataError(message)
         actions = clip.actions[1:]
         write_actions(out / file_name, actions)
-        walks.append(RecordedWalk(name, clip, actions, out / file_name))
+        walks.append(RecordedWalk(name, captioned(clip), actions, out / file_name))
     return walks
 
 

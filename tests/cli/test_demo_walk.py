@@ -11,6 +11,7 @@ import pytest
 from cli.demo_walk import RecordedWalk, commands, record_walks
 from worldloom.actions import read_actions
 from worldloom.camera import Kinematics, integrate_poses, yaw_pitch
+from worldloom.data.captions import TemplateCaptioner
 from worldloom.errors import DataError
 
 pytest.importorskip("vizdoom")
@@ -36,6 +37,7 @@ def test_there_is_a_walk_in_each_kind_of_world_at_the_releases_size(
     assert [walk.clip.source for walk in walks] == ["procedural", "vizdoom"]
     for walk in walks:
         assert walk.clip.split == "test"
+        assert walk.clip.prompt == TemplateCaptioner().caption(walk.clip)  # as training was told
         assert walk.clip.frames.shape == (NUM_FRAMES + 1, *SIZE, 3)
         assert len(walk.actions) == NUM_FRAMES
 

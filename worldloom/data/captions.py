@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import cv2
@@ -79,6 +80,15 @@ class TemplateCaptioner:
         colours = " and ".join(_dominant_colours(hsv.reshape(-1, 3)))
         motion = _MOTIONS.get(clip.trajectory, "moving about")
         return f"{_PLACES[clip.source]}, mostly {colours}, {light}, seen by someone {motion}"
+
+
+def captioned(clip: Clip, captioner: Captioner | None = None) -> Clip:
+    """Return a clip with the prompt that a captioner gives it; by default what can be measured.
+
+    A source's own prompt is plain. What learns, is judged or is walked in has to be told in the
+    words that training used.
+    """
+    return replace(clip, prompt=(captioner or TemplateCaptioner()).caption(clip))
 
 
 class OpenAICaptioner:

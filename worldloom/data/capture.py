@@ -6,7 +6,7 @@ the same bytes. It does not know how the work is spread or stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from worldloom.config import Config
-from worldloom.data.captions import CaptionConfig, make_captioner
+from worldloom.data.captions import CaptionConfig, captioned, make_captioner
 from worldloom.data.clips import ROW_SCHEMA, FrameEncoding, clip_to_row
 from worldloom.data.filters import FilterConfig, clip_quality, drop_reasons
 from worldloom.data.schema import SPLITS, Clip, Split, validate_clip
@@ -147,19 +147,20 @@ class Capturer:
         reasons = drop_reasons(quality, self._config.filters)
         if reasons:
             return CapturedClip(task.index, b"", reasons)
-        captioned = replace(clip, prompt=self._captioner.caption(clip))
-        row = clip_to_row(captioned, encoding=self._config.encoding, quality=quality)
+        told = captioned(clip, self._captioner)
+        row = clip_to_row(told, encoding=self._config.encoding, quality=quality)
         return CapturedClip(task.index, _row_bytes(row), ())
 
     def record(self, task: CaptureTask) -> Clip | None:
-        """Record and judge one clip, uncaptioned; None where a filter drops it.
+        """Record, judge and caption one clip; None where a filter drops it.
 
         Raises:
             DataError: when the source cannot record it or the clip breaks its contract.
         """
         clip = self._recorded(task)
         filters = self._config.filters
-        return None if drop_reasons(clip_quality(clip, filters), filters) else clip
+        is_dropped = drop_reasons(clip_quality(clip, filters), filters)
+        return None if is_dropped else captioned(clip, self._captioner)
 
     def _recorded(self, task: CaptureTask) -> Clip:
         clip = self._from_source(task)

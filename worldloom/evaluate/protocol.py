@@ -21,6 +21,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from worldloom.config import Config
+from worldloom.data.captions import captioned
 from worldloom.data.schema import Clip
 from worldloom.data.sources.procedural import ProceduralConfig, world_from_seed
 from worldloom.data.sources.procedural import capture_clip as capture_procedural
@@ -73,7 +74,11 @@ def record_cases(config: CasesConfig) -> list[Clip]:
 
 
 def record_case(config: CasesConfig, index: int) -> Clip:
-    """Return one walk; raises `DataError` when a map allows none of this kind."""
+    """Return one walk, captioned; raises `DataError` when a map allows none of this kind."""
+    return captioned(_record(config, index))
+
+
+def _record(config: CasesConfig, index: int) -> Clip:
     first = FIRST_SEED + (config.seed * 10_000 + index) * _SEEDS_APART
     if config.world == "procedural":
         return capture_procedural(

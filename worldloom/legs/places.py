@@ -10,6 +10,7 @@ and kept beside the weights. It knows no weights and no release.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from pydantic import Field
 from worldloom.arrays import ByteArray
 from worldloom.camera import yaw_pitch
 from worldloom.config import Config, load_config
+from worldloom.data.captions import captioned
 from worldloom.data.schema import Clip
 from worldloom.errors import ArtifactError
 from worldloom.rollout.config import WorldEntry
@@ -104,4 +106,5 @@ def _read_view(path: Path) -> ByteArray:
 
 def _entry(name: str, clip: Clip) -> WorldEntry:
     _, pitch = yaw_pitch(clip.poses_c2w[0].astype(np.float64))
-    return WorldEntry(name=name, prompt=clip.prompt, pitch_radians=float(pitch))
+    prompt = captioned(replace(clip, trajectory="free")).prompt
+    return WorldEntry(name=name, prompt=prompt, pitch_radians=float(pitch))

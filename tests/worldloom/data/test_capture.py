@@ -49,6 +49,15 @@ def test_a_clip_depends_on_its_task_alone() -> None:
     assert "maze" in clip.prompt
 
 
+def test_a_clip_that_is_recorded_is_told_in_the_words_of_one_that_is_captured() -> None:
+    task = plan(CONFIG)[0]
+    with Capturer(CONFIG) as capturer:
+        captured = row_to_clip(payload_row(capturer.capture(task).payload))
+        recorded = capturer.record(task)
+    assert recorded is not None
+    assert recorded.prompt == captured.prompt
+
+
 def test_a_clip_that_fails_a_filter_carries_its_reason_and_no_bytes() -> None:
     strict = CONFIG.model_copy(update={"filters": FilterConfig(min_sharpness=1e9)})
     with Capturer(strict) as capturer:

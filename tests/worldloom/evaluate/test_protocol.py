@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from worldloom.data.captions import TemplateCaptioner
 from worldloom.data.capture import CaptureConfig, SourceCounts, plan
 from worldloom.data.schema import validate_clip
 from worldloom.data.sources.procedural import world_seed
@@ -30,6 +31,7 @@ def test_a_case_is_the_same_every_time():
     one, other = record_case(cases(), 1), record_cases(cases())[1]
     assert np.array_equal(one.frames, other.frames)
     assert np.array_equal(one.poses_c2w, other.poses_c2w)
+    assert one.prompt == TemplateCaptioner().caption(one)  # in the words of training's captions
 
 
 def test_another_seed_gives_other_worlds():

@@ -54,3 +54,4 @@ def test_recorded_places_are_views_of_held_out_worlds_at_the_asked_size() -> Non
     for entry, view in places.items():
         assert view.shape == (24, 40, 3)
         assert view.std() > 5, entry.name
+        assert "mostly" in entry.prompt  # in the words of a caption, as training was told

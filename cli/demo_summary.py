@@ -195,7 +195,9 @@ def _machine() -> str:
                 model = line.partition(":")[2].strip()
                 break
     gibibytes = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores ({model}), {gibibytes:.0f} GiB, no GPU used"
+    load, _, _ = os.getloadavg()
+    cores = f"{os.cpu_count()} cores ({model})"
+    return f"{cores}, {gibibytes:.0f} GiB, no GPU used, load {load:.1f} at the end"
 
 
 def statuses_of(run_folder: Path) -> dict[str, TaskStatus]:

@@ -47,13 +47,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
+async def one_loop(anyio_backend: str) -> None:
     """Keep one event loop for all of these tests.
 
     gRPC has one queue for every loop of a process; what it still had for a test's loop that is
     closed would be raised in the next test.
     """
-    yield
 
 
 @dataclass

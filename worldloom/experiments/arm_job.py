@@ -6,7 +6,9 @@ It knows how a plan becomes an objective and steps; it does not know which arms 
 from __future__ import annotations
 
 import copy
+import os
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from worldloom.train.tracking import NullTracker
 from worldloom.train.trainer import Trainer
 
 _LOG_EVERY = 50
+_WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,20 @@ def train_job(job: ArmJob) -> TrainedArm:
         seconds=round(time.monotonic() - started, 1),
         held_out=judged,
     )
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when its parent does, in the middle of a training too.
+
+    A training that goes on for nobody would hold the device until its last step.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 Learnt = tuple[WorldModelTransformer, dict[str, float], int]

@@ -10,6 +10,7 @@ goes on. It does not know walks or figures.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -18,7 +19,7 @@ from pathlib import Path
 import torch
 
 from worldloom.errors import ArtifactError, ConfigError
-from worldloom.experiments.arm_job import ArmJob, shape_of, train_job
+from worldloom.experiments.arm_job import ArmJob, end_with, shape_of, train_job
 from worldloom.experiments.training_clips import render_clips
 from worldloom.experiments.training_plans import ArmTraining, TrainingPlan, training_plan
 from worldloom.experiments.training_record import (
@@ -68,7 +69,12 @@ def train_arms(
     model = with_overrides(preset(config.preset), config.shape)
     render_clips(config.feed, model, weights / "vae", data, tell)
     there = {(trained.arm, trained.seed) for trained in record.arms}
-    with ProcessPoolExecutor(config.num_processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        config.num_processes,
+        mp_context=get_context("spawn"),
+        initializer=end_with,
+        initargs=(os.getpid(),),
+    ) as pool:
         for phase in phases:
             waiting = [
                 pool.submit(train_job, job) for job in phase if (job.arm, job.seed) not in there

@@ -49,9 +49,9 @@ def list_(output: OutputOption = Output.TABLE) -> None:
 def train(
     name: Annotated[str, typer.Argument(help="Name of an experiment whose arms are trained.")],
     weights: Annotated[
-        Path,
+        Path | None,
         typer.Option(help="Folder with vae, and base for students; by default what is shipped."),
-    ] = Path("worldloom/starter"),
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder of trained arms; a folder of the name is made in it.")
     ] = Path("out/arms"),
@@ -67,10 +67,14 @@ def train(
     from worldloom.config import apply_overrides
     from worldloom.experiments.train_arms import TrainArmsConfig, train_arms
 
+    given = [weights] if weights else _shipped()
+    if not given:
+        message = "--weights: expected a folder, since none is shipped here"
+        raise typer.BadParameter(message)
     record = train_arms(
         name,
         apply_overrides(TrainArmsConfig(), set_ or []),
-        weights=weights,
+        weights=given[0],
         data=data,
         out=out / name,
         tell=lambda text: say(text, output),

@@ -34,6 +34,24 @@ def test_a_small_run_on_the_shipped_weights_writes_its_book(tmp_path, capsys):
     ]  # fmt: skip
     assert 25 < row["value"]["mean"] < 60
     assert (tmp_path / "docs" / "quantization" / "ablation.md").is_file()
+    assert packed_and_read_again(tmp_path, capsys) == answer
+
+
+def packed_and_read_again(tmp_path, capsys):
+    """The answer of the page that is written from packed cells, without weights."""
+    packed = tmp_path / "packed"
+    command = ["experiment", "pack", "quantization", "--work", str(tmp_path / "work")]
+    assert run_command([*command, "--out", str(packed)]) == 0
+    capsys.readouterr()
+    command = ["experiment", "page", "quantization", "--packed", str(packed / "quantization-0.tar")]
+    folders = ["--work", str(tmp_path / "home"), "--output-dir", str(tmp_path / "again")]
+    assert run_command([*command, *folders, "-o", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_training_arms_that_need_none_is_refused(capsys):
+    assert run_command(["experiment", "train", "memory"]) == 2
+    assert "expected one of error-buffer, reach, student" in capsys.readouterr().err
 
 
 def test_an_unknown_experiment_and_setting_are_refused(capsys):

@@ -3,9 +3,9 @@
 What these learnt from thousands of clips, a minute with a few can spoil sooner than mend: rates are
 low and fall to nothing. Even so it is the run's own clips that are learnt. Thirty steps of the
 `nano-stream` starter's base on 77 clips, at 2e-5, lowered their loss by 0.3 % and raised that of 23
-clips of unseen worlds by 0.16 % (at 5e-6 by 0.05 %; without hiding or disturbing anything by 0.17 %).
-How many steps there are hangs on how large frames are, since what counts is the time. It does not
-know the weights.
+clips of unseen worlds by 0.16 % (at 5e-6 by 0.05 %; nothing hidden or disturbed: by 0.17 %). How
+many steps there are hangs on how large frames are, since what counts is the time. It does not know
+the weights.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ FILM_FILE = "walk.mp4"
 CONTACT_SHEET_FILE = "contact_sheet.png"
 COMMANDS_FILE = "commands.png"
 PAGE_FILE = "report.html"
-_PANEL_PIXELS = 480
+_PANEL_PIXELS = 320
 
 Frames = NDArray[np.uint8]
 
@@ -195,9 +195,9 @@ def _machine() -> str:
                 model = line.partition(":")[2].strip()
                 break
     gibibytes = psutil.virtual_memory().total / 2**30
-    load, _, _ = os.getloadavg()
+    _, _, load = os.getloadavg()
     cores = f"{os.cpu_count()} cores ({model})"
-    return f"{cores}, {gibibytes:.0f} GiB, no GPU used, load {load:.1f} at the end"
+    return f"{cores}, {gibibytes:.0f} GiB, no GPU used, load {load:.1f}"
 
 
 def statuses_of(run_folder: Path) -> dict[str, TaskStatus]:

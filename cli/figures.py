@@ -74,27 +74,29 @@ FIGURES = (
         _EVALUATE,
     ),
     Figure("PSNR on coming back", "first.metrics.revisit_psnr_db", "{:.2f} dB", _EVALUATE),
-    Figure("sharpness of the recordings", "first.metrics.sharpness_ratio", "{:.0%}", _EVALUATE),
     Figure(
-        "held-out loss of the base model as it came",
+        "sharpness against the recordings", "first.metrics.sharpness_ratio", "{:.0%}", _EVALUATE
+    ),
+    Figure(
+        "held-out loss of the base model before fine-tuning",
         "first.training.base.held_out_loss_before",
         "{:.4f}",
         _DEMO,
     ),
     Figure(
-        "the same after its fine-tuning",
+        "the same after it",
         "first.training.base.held_out_loss_after",
         "{:.4f}",
         _DEMO,
     ),
     Figure(
-        "rollout error of the student as it came",
+        "rollout error of the student before distillation",
         "first.training.student.rollout_error_before",
         "{:.4f}",
         _DEMO,
     ),
     Figure(
-        "the same after its distillation",
+        "the same after that",
         "first.training.student.rollout_error_after",
         "{:.4f}",
         _DEMO,

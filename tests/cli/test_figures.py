@@ -39,7 +39,7 @@ def test_rows_name_value_unit_and_command() -> None:
     assert "| action sent to first frame | 0.43 s | `make demo` |" in table
     assert "| sign of yaw right, unseen worlds | 95.1% |" in table
     assert "| PSNR, unseen worlds | 21.02 dB |" in table
-    assert "| the same after its fine-tuning | 0.7013 | `make demo` |" in table
+    assert "| the same after it | 0.7013 | `make demo` |" in table
     assert "| PSNR of the procedural walk | 20.46 dB | `make demo` |" in table
     assert "nothing changed" not in table
     assert "processor two cores, memory gib 8" in table

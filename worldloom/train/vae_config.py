@@ -30,7 +30,7 @@ class VAEObjectiveConfig(Config):
         4, ge=1, description="frames of a window that the discriminator looks at"
     )
     adversarial_from_step: int = Field(
-        200, ge=0, description="step from which on it pulls; it learns from the first"
+        500, ge=0, description="step from which on it pulls; it learns from the first"
     )
     latent_weight: float = Field(
         0.01, ge=0, description="weight of the latents' distance from zero mean, unit deviation"

@@ -1,14 +1,15 @@
 """The model card's tables, filled from what is there: the weights, their record, what was measured.
 
-`python -m cli.starter_card` writes the tables that `worldloom/starter/MODEL_CARD.md` has markers
-for: parameters and bytes from the files themselves, how they were made from `training.json`,
-figures from what experiments left in `docs/results`. It measures nothing, and a figure whose file
-is not there is left out.
+`python -m cli.starter_card [FOLDER]` writes the tables that the folder's `MODEL_CARD.md` has
+markers for, by default the carried one's: parameters and bytes from the files themselves, how they
+were made from `training.json`, figures from what experiments left in `docs/results`. It measures
+nothing, and a figure whose file is not there is left out.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -16,9 +17,8 @@ from pathlib import Path
 
 from cli.figures import ROOT, between
 from worldloom.config import JsonValue
-from worldloom.legs.carried import CARRIED, RECORD_FILE
+from worldloom.legs.carried import CARD_FILE, CARRIED, RECORD_FILE
 
-CARD = CARRIED / "MODEL_CARD.md"
 RESULTS = ROOT / "docs" / "results"
 ABLATION_FILE = "ablation.json"
 _PARTS = {
@@ -159,19 +159,21 @@ def num_parameters(path: Path) -> int:
     return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
-def main() -> None:
-    """Write every table anew that the card has markers for."""
-    text = CARD.read_text(encoding="utf-8")
+def main(arguments: Sequence[str]) -> None:
+    """Write every table anew that the card of a folder has markers for."""
+    folder = Path(arguments[0]) if arguments else CARRIED
+    card = folder / CARD_FILE
+    text = card.read_text(encoding="utf-8")
     tables: Mapping[str, Callable[[], str]] = {
-        "files": lambda: files_table(CARRIED),
-        "training": lambda: training_table(json.loads((CARRIED / RECORD_FILE).read_text())),
+        "files": lambda: files_table(folder),
+        "training": lambda: training_table(json.loads((folder / RECORD_FILE).read_text())),
         "figures": lambda: figures_table(RESULTS),
     }
     for name, table in tables.items():
         start = f"<!-- {name}: made by python -m cli.starter_card -->"
         if start in text:
             text = between(text, table(), start=start, end=f"<!-- end of {name} -->")
-    CARD.write_text(text, encoding="utf-8")
+    card.write_text(text, encoding="utf-8")
 
 
 def _cell(claim: Claim, world: str, rows: Sequence[Row]) -> str:
@@ -195,7 +197,7 @@ def _change(before: Row, after: Row) -> str:
         if name == "step":
             continue
         first = before.get(name)
-        has_changed = isinstance(first, int | float) and before is not after
+        has_changed = isinstance(first, int | float) and before != after
         told.append(f"{name} " + (f"{first:.3f} to " if has_changed else "") + f"{value:.3f}")
     return "; ".join(told)
 
@@ -211,4 +213,4 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -85,13 +85,11 @@ def test_the_card_is_written_between_its_markers(
         )
     )
     (tmp_path / "training.json").write_text(json.dumps({"legs": [LEG]}))
-    monkeypatch.setattr(starter_card, "CARD", card)
-    monkeypatch.setattr(starter_card, "CARRIED", tmp_path)
     monkeypatch.setattr(starter_card, "RESULTS", results)
-    starter_card.main()
+    starter_card.main([str(tmp_path)])
     text = card.read_text()
     assert "old" not in text
     assert "02-memory" in text
     assert "memory: revisit PSNR over none" not in text
-    starter_card.main()
+    starter_card.main([str(tmp_path)])
     assert card.read_text() == text

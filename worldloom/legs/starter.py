@@ -4,6 +4,7 @@
     OUT/vae | base | student | ...       the parts as the last leg that trained each left them
     OUT/places/                          where sessions of the starter begin
     OUT/training.json                    `TrainingRecord`: how every leg went
+    OUT/MODEL_CARD.md                    its tables and last words still to be filled in
 
 A leg whose log is there is done, so what was interrupted goes on at the leg that is missing. It
 does not know what a stage does, nor the command line.
@@ -29,7 +30,7 @@ from worldloom.config import (
     resolved,
 )
 from worldloom.errors import ArtifactError, MachineError
-from worldloom.legs.carried import RECORD_FILE
+from worldloom.legs.carried import CARD, CARD_FILE, RECORD_FILE
 from worldloom.legs.config import LegConfig
 from worldloom.legs.leg import Report
 from worldloom.legs.places import record_places, write_places
@@ -250,4 +251,5 @@ def _finish(recipe: StarterRecipe, legs: Sequence[PlannedLeg], out: Path) -> Tra
     write_places(out, record_places(model.transformer.frame_size))
     record = TrainingRecord(legs=tuple(leg.record() for leg in legs))
     write_atomically(out / RECORD_FILE, (record.model_dump_json(indent=1) + "\n").encode())
+    shutil.copyfile(CARD, out / CARD_FILE)
     return record

@@ -108,7 +108,7 @@ def test_each_leg_goes_on_from_the_parts_of_those_before_it(tmp_path: Path) -> N
     assert told == ["01-vae: 2 minutes", "02-actions: 3 minutes", "03-memory: 3 minutes"]
     assert not list(data.iterdir())  # a leg's clips go with it
     assert {path.name for path in out.iterdir()} == {
-        "vae", "base", "places", "legs", "training.json",
+        "vae", "base", "places", "legs", "training.json", "MODEL_CARD.md",
     }  # fmt: skip
     assert TrainingRecord.model_validate_json((out / "training.json").read_text()) == record
 

@@ -6,6 +6,7 @@ D and to the right for A. Between browser and gateway is a wire that can be cut.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import socket
@@ -81,7 +82,8 @@ class Wire:
     def cut(self) -> None:
         self._is_down = True
         for end in self._open:
-            end.shutdown(socket.SHUT_RDWR) if end.fileno() >= 0 else None
+            with contextlib.suppress(OSError):  # its pump may close it at this moment
+                end.shutdown(socket.SHUT_RDWR)
         self._open.clear()
 
     def mend(self) -> None:

@@ -130,17 +130,17 @@ def _random_vae(
 ) -> tuple[VAEEncoder, VAEDecoder] | tuple[WanVAEEncoder, WanVAEDecoder]:
     """Return the halves of the VAE whose latents a transformer has; raises `ConfigError`."""
     small, wan = VAEConfig(), WanVAEConfig(decoder_removed=LIGHT_DECODER_LACKS)
-    found = (config.latent_channels, config.spatial_stride)
+    channels, stride = config.latent_channels, config.spatial_stride
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if found == (small.latent_channels, small.spatial_stride):
-            return VAEEncoder(small).eval(), VAEDecoder(small).eval()
-        if found == (wan.latent_channels, wan.spatial_stride):
+        if stride == small.spatial_stride:  # the small one is trained for any number of channels
+            fitting = small.model_copy(update={"latent_channels": channels})
+            return VAEEncoder(fitting).eval(), VAEDecoder(fitting).eval()
+        if (channels, stride) == (wan.latent_channels, wan.spatial_stride):
             return WanVAEEncoder(wan).eval(), WanVAEDecoder(wan).eval()
     message = (
-        f"{found[0]} latent channels of stride {found[1]}: expected those of a VAE, "
-        f"{small.latent_channels} of {small.spatial_stride} or "
-        f"{wan.latent_channels} of {wan.spatial_stride}"
+        f"{channels} latent channels of stride {stride}: expected those of a VAE, stride "
+        f"{small.spatial_stride} or {wan.latent_channels} channels of stride {wan.spatial_stride}"
     )
     raise ConfigError(message)
 

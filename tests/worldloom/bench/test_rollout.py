@@ -57,6 +57,13 @@ def test_what_cannot_be_walked_is_refused():
         measure_rollout(RolloutBenchConfig(), reference, CPU, "a command")
 
 
+def test_latents_of_every_small_preset_are_walked():
+    for name in ("nano-stream", "freedoom"):
+        shape = preset(name).transformer
+        encoder = random_world(shape, BankConfig(), 0, CPU).encoder
+        assert encoder.config.latent_channels == shape.latent_channels
+
+
 def test_latents_of_the_published_vae_are_walked_too():
     config = TransformerConfig(
         latent_channels=48, latent_height=2, latent_width=2, spatial_stride=16, dim=40, num_heads=2,

@@ -11,6 +11,7 @@ from worldloom.bench.rollout import (
 from worldloom.errors import ConfigError
 from worldloom.memory.config import BankConfig
 from worldloom.model.config import TransformerConfig
+from worldloom.presets import preset
 
 CPU = torch.device("cpu")
 SHAPE = CONFIG.model_copy(update={"latent_channels": 16})

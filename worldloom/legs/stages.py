@@ -59,7 +59,7 @@ def train_vae(leg: Leg, scratch: Path) -> LegResult:
     config = leg.config
     held_out = [clip.frames.numpy() for clip in leg.all_held_out()]
     first = [clip.frames.numpy() for clip in leg.first_clips()]
-    layer: dict[str, JsonValue] = {"batch_size": config.batch, "compiles": config.compiles}
+    layer: dict[str, JsonValue] = {"batch_size": config.batch, "is_recorded": config.compiles}
     settings = _over(VAE_RECIPE.objective, layer, config.objective)
     vae = _starting_vae(leg, first)
     objective = VAEObjective(vae, settings, train=first, held_out=held_out)

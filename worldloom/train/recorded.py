@@ -18,21 +18,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Compute = Callable[..., Tensor]
 Output = Float[Tensor, "*output"]
+Compute = Callable[..., tuple[Output, ...]]
 
 _WARMUPS = 3
 
 
 class Recorded:
-    """Calls `compute(*inputs)`; its output has a gradient for the network's parameters alone."""
+    """Calls `compute(*inputs)`; its outputs have gradients for the network's parameters alone."""
 
     def __init__(self, network: nn.Module, compute: Compute) -> None:
         """Record nothing yet."""
         self._network, self._compute = network, compute
         self._recordings: dict[Hashable, _Recording] = {}
 
-    def __call__(self, *inputs: Tensor) -> Output:
+    def __call__(self, *inputs: Tensor) -> tuple[Output, ...]:
         """Return what `compute` returns; the first call of these shapes records it."""
         if inputs[0].device.type != "cuda":
             return self._compute(*inputs)
@@ -49,8 +49,8 @@ class Recorded:
             recording = self._recordings[key] = _Recording(self._compute, inputs, parameters)
         if not parameters:
             return recording.forward(inputs)
-        output: Tensor = _Replay.apply(recording, inputs, *parameters)
-        return output
+        outputs: tuple[Tensor, ...] = _Replay.apply(recording, inputs, *parameters)
+        return outputs
 
 
 class _Recording:
@@ -67,32 +67,49 @@ class _Recording:
             for _ in range(_WARMUPS):  # libraries set themselves up at their first calls
                 made = compute(*self._inputs)
                 if parameters:
-                    torch.autograd.grad(made, parameters, torch.ones_like(made), allow_unused=True)
+                    _gradients(made, parameters, [torch.ones_like(one) for one in made])
             del made
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # what the warm-up held is not the graphs' to use
         with _captured(self._forward, stream), _uncached_autocast():
-            self._output = compute(*self._inputs)
+            self._outputs = compute(*self._inputs)
+        self._output_gradients = [torch.empty_like(one) for one in self._outputs]
         self._gradients: Sequence[Tensor | None] = ()
         if parameters:
-            self._output_gradient = torch.empty_like(self._output)
             with _captured(self._backward, stream, self._forward):
-                self._gradients = torch.autograd.grad(
-                    self._output, parameters, self._output_gradient, allow_unused=True
-                )
+                self._gradients = _gradients(self._outputs, parameters, self._output_gradients)
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return the output for other inputs."""
+    @property
+    def is_learnt(self) -> list[bool]:
+        """Which outputs hang on the parameters."""
+        return [one.requires_grad for one in self._outputs]
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the outputs for other inputs."""
         for own, given in zip(self._inputs, inputs, strict=True):
             own.copy_(given)
         self._forward.replay()
-        return self._output.detach().clone()
+        return tuple(one.detach().clone() for one in self._outputs)
 
-    def backward(self, output_gradient: Tensor) -> list[Tensor | None]:
+    def backward(self, output_gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Return the parameters' gradients; only of the latest forward."""
-        self._output_gradient.copy_(output_gradient)
+        for own, given in zip(self._output_gradients, output_gradients, strict=True):
+            own.zero_() if given is None else own.copy_(given)
         self._backward.replay()
         return [None if value is None else value.clone() for value in self._gradients]
+
+
+def _gradients(
+    outputs: Sequence[Tensor], parameters: Sequence[nn.Parameter], of_outputs: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    """Return the parameters' gradients by the outputs that hang on them."""
+    learnt = [index for index, one in enumerate(outputs) if one.requires_grad]
+    return torch.autograd.grad(
+        [outputs[index] for index in learnt],
+        parameters,
+        [of_outputs[index] for index in learnt],
+        allow_unused=True,
+    )
 
 
 class _Replay(torch.autograd.Function):
@@ -104,14 +121,19 @@ class _Replay(torch.autograd.Function):
         recording: _Recording,
         inputs: Sequence[Tensor],
         *_parameters: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, ...]:
         context.recording = recording
-        return recording.forward(inputs)
+        outputs = recording.forward(inputs)
+        learnt = recording.is_learnt
+        context.mark_non_differentiable(
+            *(one for one, is_one in zip(outputs, learnt, strict=True) if not is_one)
+        )
+        return outputs
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         recording: _Recording = context.recording
-        return (None, None, *recording.backward(gradients[0]))
+        return (None, None, *recording.backward(gradients))
 
 
 def _captured(

@@ -110,7 +110,7 @@ class RecordedVelocities:
         rows = torch.arange(len(view.chosen), device=view.chosen.device)[:, None]
         seen = view.latents[rows, view.chosen]
         told = vars(_look(transformer, view)).values()
-        return lambda noisy, sigma: recorded(noisy, sigma, seen, *told)
+        return lambda noisy, sigma: recorded(noisy, sigma, seen, *told)[0]
 
 
 @dataclass
@@ -171,7 +171,7 @@ def _velocity_under(
     sigma: Tensor,
     seen: Tensor,
     *told: Tensor,
-) -> Tensor:
+) -> tuple[Tensor]:
     """Return the velocity of a segment that sees latents [B, M, C, H, W], from tensors alone."""
     look = _Look(*told)
     none = look.ages[:, :0]  # of what they saw themselves
@@ -182,7 +182,7 @@ def _velocity_under(
     blocks = commit_latents(transformer, conditioner, alone, seen, every)
     prepared, context = _told(transformer, conditioner, look, blocks)
     levels = sigma[:, None].expand(-1, noisy.shape[2])
-    return transformer.denoise(noisy, levels, prepared, context)
+    return (transformer.denoise(noisy, levels, prepared, context),)
 
 
 @torch.no_grad()

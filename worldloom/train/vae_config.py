@@ -38,7 +38,7 @@ class VAEObjectiveConfig(Config):
     latent_noise: float = Field(
         0.1, ge=0, description="standard deviation of the noise the decoder sees, latent units"
     )
-    compiles: bool = Field(
-        False, description="train by fused kernels; pays from about a thousand steps on"
+    is_recorded: bool = Field(
+        False, description="replay steps as CUDA graphs, where there are such"
     )
     evaluation_windows: int = Field(16, ge=1, description="held-out windows of an evaluation")

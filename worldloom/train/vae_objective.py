@@ -10,7 +10,7 @@ valid. It does not know optimisers, checkpoints or where clips are stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +26,7 @@ from worldloom.train.discriminator import (
     fooling_loss,
     own_loss,
 )
+from worldloom.train.recorded import Recorded
 from worldloom.train.share import own_rows
 from worldloom.train.vae_config import VAEObjectiveConfig
 from worldloom.train.vae_windows import (
@@ -62,10 +63,8 @@ class VAEObjective:
         if config.adversarial_weight:
             self.discriminator = PatchDiscriminator()
             self.module = nn.ModuleList([self.module, self.discriminator])
-        # Only for steps: other sizes, as an evaluation's, would each be compiled anew.
-        self._encode, self._decode = (
-            torch.compile(half, dynamic=False) if config.compiles else half
-            for half in (vae.encoder, vae.decoder)
+        self._reconstruct: Callable[..., tuple[Tensor, ...]] = (
+            Recorded(vae, self._reconstructed) if config.is_recorded else self._reconstructed
         )
         num_latent_frames(config.window_frames)
         self._train = long_enough(train, config.window_frames)
@@ -101,11 +100,8 @@ class VAEObjective:
         device = self._device()
         own = own_rows(len(batch.frames))
         video = to_video(batch.frames[own].to(device))
-        with torch.set_grad_enabled(self.config.train_encoder):
-            latents = self._encode(video)[0].float()
-        whole = (len(batch.frames), *latents.shape[1:])
-        noise = torch.randn(whole, generator=generator)[own].to(device)
-        decoded = self._decode(latents + self.config.latent_noise * noise)[0].float()
+        noise = torch.randn(self._latent_shape(batch.frames), generator=generator)[own].to(device)
+        decoded, latents = self._reconstruct(video, noise)
         parts = reconstruction_parts(decoded, video)
         weights = {
             "l1": self.config.l1_weight,
@@ -125,6 +121,20 @@ class VAEObjective:
             parts |= told
         metrics = {f"vae_{name}": float(part.detach()) for name, part in parts.items()}
         return total, metrics | {"train_psnr_db": psnr_db(decoded.detach(), video)}
+
+    def _reconstructed(self, video: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return decoded windows, and their latents [B, C, T, H, W]; the decoder sees noise too."""
+        with torch.set_grad_enabled(self.config.train_encoder):
+            latents: Tensor = self.vae.encoder(video)[0].float()
+        decoded: Tensor = self.vae.decoder(latents + self.config.latent_noise * noise)[0].float()
+        return decoded, latents
+
+    def _latent_shape(self, frames: Tensor) -> tuple[int, ...]:
+        """Return [B, C, T, H, W] of the latents of windows [B, F, H, W, 3]."""
+        shape, (count, num_frames, height, width) = self.vae.config, frames.shape[:4]
+        stride = shape.spatial_stride
+        latents = num_latent_frames(num_frames)
+        return count, shape.latent_channels, latents, height // stride, width // stride
 
     def _against(
         self,
@@ -159,7 +169,7 @@ class VAEObjective:
 
     def settings(self) -> Mapping[str, JsonValue]:
         """Return the objective's settings and the size of its training set."""
-        what = {name: v for name, v in resolved(self.config).items() if name != "compiles"}
+        what = {name: v for name, v in resolved(self.config).items() if name != "is_recorded"}
         return {"vae": what, "num_clips": len(self._train)}
 
     @property

@@ -105,17 +105,17 @@ class RecordedPrediction:
         """Return what `predict_velocity` returns."""
         told = {name: value for name, value in vars(batch).items() if name != "latents"}
 
-        def compute(noisy: Tensor, sigma: Tensor, past: Tensor, *others: Tensor) -> Tensor:
+        def compute(noisy: Tensor, sigma: Tensor, past: Tensor, *others: Tensor) -> tuple[Tensor]:
             again = ClipBatch(past, **dict(zip(told, others, strict=False)))
             memory = others[len(told)] if len(others) > len(told) else None
-            return predict_velocity(
-                transformer, conditioner, again, Seen(past, memory), noisy, sigma
-            )
+            seen = Seen(past, memory)
+            return (predict_velocity(transformer, conditioner, again, seen, noisy, sigma),)
 
         if self._recorded is None:
             self._recorded = Recorded(transformer, compute)
         memory = () if seen.memory is None else (seen.memory,)
-        return self._recorded(noisy, sigma, seen.past, *told.values(), *memory)
+        (velocity,) = self._recorded(noisy, sigma, seen.past, *told.values(), *memory)
+        return velocity
 
 
 def compile_blocks(transformer: WorldModelTransformer, backend: str = "inductor") -> None:

@@ -6,11 +6,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worldloom.train.recorded import Recorded
+from worldloom.train.recorded import Recorded as RecordedTuple
 
 ON_GPU = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no CUDA device: elsewhere nothing is recorded"
 )
+
+
+class Recorded:
+    """A recorded network of one output."""
+
+    def __init__(self, module: nn.Module, compute: nn.Module) -> None:
+        self._recorded = RecordedTuple(module, lambda x: (compute(x),))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        (output,) = self._recorded(x)
+        return output
 
 
 def network(device: str) -> nn.Sequential:
@@ -68,3 +79,23 @@ def test_what_a_replay_returned_outlasts_the_next() -> None:
 def test_a_network_that_learns_nothing_has_no_gradient() -> None:
     made = network("cuda").requires_grad_(requires_grad=False)
     assert not Recorded(made, made)(inputs(0, "cuda")).requires_grad
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_of_several_outputs_those_that_hang_on_weights_have_gradients(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device: elsewhere nothing is recorded")
+    made = network(device)
+
+    def compute(x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            scaled = made[0].weight.sum() * x
+        return made(x), scaled
+
+    x = inputs(0, device)
+    recorded, plain = RecordedTuple(made, compute)(x), compute(x)
+    assert [one.requires_grad for one in recorded] == [True, False]
+    for one, other in zip(recorded, plain, strict=True):
+        torch.testing.assert_close(one, other)
+    for one, other in zip(gradients(made, recorded[0]), gradients(made, plain[0]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4)

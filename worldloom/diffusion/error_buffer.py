@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from worldloom.diffusion.config import ErrorBufferConfig
+from worldloom.diffusion.from_host import to_device
 from worldloom.errors import TrainingError
 
 Role = Literal["past", "memory"]
@@ -95,8 +96,8 @@ class ErrorBuffer:
         kept = self._kept(buckets.tolist(), offered, draws.tolist())
         self.residuals = self.residuals.to(residuals.device)  # it lives where the model learns
         if kept:
-            rows = _moved(torch.tensor(list(kept.values())), residuals.device)
-            cells = _moved(torch.tensor(list(kept)), residuals.device)
+            rows = to_device(torch.tensor(list(kept.values())), residuals.device)
+            cells = to_device(torch.tensor(list(kept)), residuals.device)
             values = residuals.detach()[rows]
             self.residuals[cells[:, 0], cells[:, 1]] = values.to(self.residuals.dtype)
 
@@ -143,7 +144,7 @@ class ErrorBuffer:
         chosen = torch.rand(count, 1, generator=generator, device=where) < probability
         if is_clean is not None:
             chosen &= ~is_clean.to(where)[:, None]
-        scale = _moved((strength * chosen)[rows, ..., None, None, None], latents.device)
+        scale = to_device((strength * chosen)[rows, ..., None, None, None], latents.device)
         added = scale * residuals.to(latents.device, torch.float32)
         return (latents + added).to(latents.dtype)
 
@@ -176,7 +177,7 @@ class ErrorBuffer:
         buckets = torch.searchsorted(ends, picks, right=True)
         slots = picks - (ends - filled)[buckets]
         device = self.residuals.device
-        return self.residuals[_moved(buckets, device), _moved(slots, device)]
+        return self.residuals[to_device(buckets, device), to_device(slots, device)]
 
     def _kept(
         self, buckets: list[int], offered: list[bool], draws: list[float]
@@ -217,13 +218,6 @@ class ErrorBuffer:
                 f" {self.config.storage_dtype}, expected at most {limit:.3g}"
             )
             raise TrainingError(message)
-
-
-def _moved(values: Tensor, device: torch.device) -> Tensor:
-    """Return a few numbers on a device, without waiting for what it is at."""
-    if device.type == "cuda" and not values.is_cuda:
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)
 
 
 def _first_step(config: ErrorBufferConfig, total_steps: int | None) -> int:

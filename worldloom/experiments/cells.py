@@ -27,6 +27,7 @@ from worldloom.config import Config, JsonValue, digest_of, load_config
 from worldloom.data.clips import decode_frame, encode_frame
 from worldloom.evaluate.latency import LatencySummary
 from worldloom.evaluate.video_quality import Frames
+from worldloom.train.checkpoint import write_atomically
 
 FIRST_FRAMES_SUFFIX = ".first.npz"
 MOST_FILM_FRAMES = 96
@@ -114,9 +115,7 @@ def write_cell(folder: Path, cell: Cell, arrays: CellArrays) -> None:
     ]
     film = {"film": np.concatenate(pictures), "film_bytes": np.array([len(p) for p in pictures])}
     np.savez_compressed(folder / f"{stem}.npz", **named, **film)
-    partial = folder / f"{stem}.partial"
-    partial.write_text(cell.model_dump_json(indent=1) + "\n")
-    partial.replace(folder / f"{stem}.json")
+    write_atomically(folder / f"{stem}.json", (cell.model_dump_json(indent=1) + "\n").encode())
 
 
 def read_cell(folder: Path, stem: str) -> Cell | None:

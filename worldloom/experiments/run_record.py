@@ -20,6 +20,7 @@ from worldloom.evaluate.protocol import CasesConfig
 from worldloom.experiments.arms import Experiment
 from worldloom.experiments.cells import Cell, read_cell
 from worldloom.experiments.training_record import TrainingRecord
+from worldloom.train.checkpoint import write_atomically
 
 RUN_FILE = "run.json"
 
@@ -43,10 +44,7 @@ class RunRecord(Config):
 
 def write_run(folder: Path, record: RunRecord) -> None:
     """Write what the folder's cells are the answer to."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{RUN_FILE}.partial"
-    partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / RUN_FILE)
+    write_atomically(folder / RUN_FILE, (record.model_dump_json(indent=1) + "\n").encode())
 
 
 def read_run(folder: Path) -> RunRecord:

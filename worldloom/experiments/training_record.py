@@ -16,6 +16,7 @@ from worldloom.config import Config, load_config
 from worldloom.errors import ArtifactError
 from worldloom.legs.config import FeedConfig
 from worldloom.rollout.config import SamplerConfig
+from worldloom.train.checkpoint import write_atomically
 from worldloom.train.flow_config import Compilation
 
 RECORD_FILE = "training.json"
@@ -77,10 +78,7 @@ def arm_folder(out: Path, arm: str, seed: int) -> Path:
 
 def write_training(out: Path, record: TrainingRecord) -> None:
     """Write what was trained into a folder of arms."""
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f"{RECORD_FILE}.partial"
-    partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.replace(out / RECORD_FILE)
+    write_atomically(out / RECORD_FILE, (record.model_dump_json(indent=1) + "\n").encode())
 
 
 def read_training(out: Path) -> TrainingRecord:

@@ -13,18 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from worldloom.errors import DataError
 from worldloom.legs.clip_file import ClipFolder, StoredClip
 from worldloom.legs.config import LegConfig
+from worldloom.legs.encoded import EncodedClips
 from worldloom.legs.feed import Feed
 from worldloom.legs.pool import ClipPool
 from worldloom.log import log_event
-from worldloom.model.vae.video_vae import VideoVAE
 from worldloom.presets import ModelPreset
 from worldloom.train.run_control import TimeBudget
-from worldloom.train.vae_windows import to_video
 
 logger = logging.getLogger(__name__)
 
@@ -109,17 +107,11 @@ class Leg:
         """How many training clips there will be at most."""
         return self.config.feed.procedural_clips + self.config.feed.vizdoom_clips
 
-    def encoded(self, vae: VideoVAE, clip: StoredClip) -> Tensor:
-        """Return a clip's latents [L, C, H, W] on the device."""
-        with torch.no_grad():
-            video = to_video(clip.frames.numpy()).to(self.device)
-            return vae.encode(video)[0].transpose(0, 1)
-
-    def pool_of(self, vae: VideoVAE, clips: list[StoredClip]) -> ClipPool:
+    def pool_of(self, encoded: EncodedClips, clips: list[StoredClip]) -> ClipPool:
         """Return a pool of the first clips."""
         pool = ClipPool(self.capacity, self.model.intrinsics, self.device)
         for clip in clips:
-            pool.add(clip.clip_id, clip.segmented, self.encoded(vae, clip))
+            pool.add(clip.clip_id, clip.segmented, encoded(clip))
         return pool
 
 

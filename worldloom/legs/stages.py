@@ -20,6 +20,7 @@ from worldloom.distill.decoder_config import decoder_part
 from worldloom.distill.dmd import Distillation
 from worldloom.errors import ArtifactError
 from worldloom.legs.clip_file import StoredClip, held_out_clips
+from worldloom.legs.encoded import EncodedClips
 from worldloom.legs.leg import Leg, LegResult, Stage
 from worldloom.legs.pool import ClipPool
 from worldloom.legs.recipes import (
@@ -83,7 +84,7 @@ def train_flow(leg: Leg, scratch: Path) -> LegResult:
     """Train the transformer by teacher-forced flow matching: stages A and B."""
     config = leg.config
     recipe = FLOW_RECIPES[cast("FlowStage", config.stage)]
-    vae, pool, held_out = _encoded_clips(leg)
+    encoded, pool, held_out = _encoded_clips(leg)
     transformer = _starting_transformer(leg)
     on_gpu = leg.device.type == "cuda"
     compilation = ("recorded" if on_gpu else "default") if config.compiles else "none"
@@ -99,7 +100,7 @@ def train_flow(leg: Leg, scratch: Path) -> LegResult:
     objective = FlowObjective(settings, transformer, pool, held_out)
 
     def take(clip: StoredClip) -> None:
-        pool.add(clip.clip_id, clip.segmented, leg.encoded(vae, clip))
+        pool.add(clip.clip_id, clip.segmented, encoded(clip))
 
     result = Trainer(_trainer(leg, recipe.learner)).run(
         objective, folder=scratch, pace=leg.pace(take), report=leg.report
@@ -114,7 +115,7 @@ def distil(leg: Leg, scratch: Path) -> LegResult:
     """Distil the student: stages C1 and C2."""
     config = leg.config
     recipe = DISTILLATION_RECIPES[cast("DistillationStage", config.stage)]
-    vae, pool, held_out = _encoded_clips(leg)
+    encoded, pool, held_out = _encoded_clips(leg)
     teacher = _required(leg, "base")
     student = _found(leg, "student") or copy.deepcopy(teacher)
     rates: dict[str, JsonValue] = {}
@@ -150,7 +151,7 @@ def distil(leg: Leg, scratch: Path) -> LegResult:
     )
 
     def take(clip: StoredClip) -> None:
-        pool.add(clip.clip_id, clip.segmented, leg.encoded(vae, clip))
+        pool.add(clip.clip_id, clip.segmented, encoded(clip))
 
     state = run.run(scratch, NullTracker(), leg.report, leg.pace(take))
     made = WorldModelTransformer(teacher.config)
@@ -217,14 +218,12 @@ def _over(recipe: ConfigT, layer: Mapping[str, JsonValue], overrides: Sequence[s
     return apply_overrides(parse_config(type(recipe), values), overrides)
 
 
-def _encoded_clips(leg: Leg) -> tuple[VideoVAE, ClipPool, LatentClips]:
-    """Return the frozen VAE, the pool of the first clips, and the held-out ones."""
-    vae = _required_vae(leg)
+def _encoded_clips(leg: Leg) -> tuple[EncodedClips, ClipPool, LatentClips]:
+    """Return what encodes by the frozen VAE, the pool of the first clips, and the held-out ones."""
+    encoded = EncodedClips(_required_vae(leg), leg.train.folder, leg.device)
     judged = leg.all_held_out()
-    held_out = held_out_clips(
-        judged, [leg.encoded(vae, clip) for clip in judged], leg.model.intrinsics
-    )
-    return vae, leg.pool_of(vae, leg.first_clips()), held_out
+    held_out = held_out_clips(judged, [encoded(clip) for clip in judged], leg.model.intrinsics)
+    return encoded, leg.pool_of(encoded, leg.first_clips()), held_out
 
 
 def _required_vae(leg: Leg) -> VideoVAE:

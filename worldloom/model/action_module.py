@@ -77,6 +77,9 @@ class ActionModule(nn.Module):
         spread = window_BTA[:, :, None].expand(-1, -1, x_BTPE.shape[2], -1).to(x_BTPE.dtype)
         hidden = self.mouse_in(torch.cat([x_BTPE, spread], dim=-1))
         query, key, value = self._heads(self.mouse_qkv(hidden), 3)
+        if _is_single(x_BTPE):
+            only: Tensor = self.mouse_out(value.flatten(3))
+            return only
         query = self._by_place(self.mouse_norm_q(query), rotation)
         key = self._by_place(self.mouse_norm_k(key), rotation)
         out = attend(query, key, self._by_place(value))
@@ -84,8 +87,11 @@ class ActionModule(nn.Module):
         return said
 
     def _keyboard(self, x_BTPE: Tensor, keys_BTA: Tensor, rotation: Rotation) -> Tensor:
-        (query,) = self._heads(self.keyboard_q(x_BTPE), 1)
         key, value = self._heads(self.keyboard_kv(keys_BTA)[:, :, None], 2)
+        if _is_single(x_BTPE):
+            only: Tensor = self.keyboard_out(value.flatten(3))
+            return only
+        (query,) = self._heads(self.keyboard_q(x_BTPE), 1)
         query = self._by_place(self.keyboard_norm_q(query), rotation)
         key = self._by_place(self.keyboard_norm_k(key), rotation)
         places = x_BTPE.shape[2]
@@ -118,6 +124,11 @@ class ActionModule(nn.Module):
         """Undo `_by_place` and join the heads: [B, T, P, H]."""
         heads: Tensor = out.unflatten(0, (batch, -1))
         return heads.permute(0, 3, 1, 2, 4).flatten(3)
+
+
+def _is_single(x_BTPE: Tensor) -> bool:
+    """Tell whether there is one latent: what attends over time then sees that value alone."""
+    return x_BTPE.shape[1] == 1
 
 
 def rotary_frequencies(rotary_dim: int, head_dim: int) -> Float[Tensor, " P"]:

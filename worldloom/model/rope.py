@@ -103,8 +103,16 @@ class RotaryEmbedding(nn.Module):
 def rotate(
     x_BLND: Float[Tensor, "B L N D"], rotation: Rotation, *, inverse: bool = False
 ) -> Float[Tensor, "B L N D"]:
-    """Turn each channel pair (2i, 2i + 1) by its angle, or back with `inverse`."""
+    """Turn each channel pair (2i, 2i + 1) by its angle, or back with `inverse`.
+
+    On a GPU one kernel does it, in float32, and returns the tokens' own precision; a compiler is
+    given the formula, to fuse with what stands around it.
+    """
     cosine, sine = rotation
+    if x_BLND.is_cuda and not torch.compiler.is_compiling() and x_BLND.dtype != torch.float64:
+        from worldloom.model.triton_rotate import turn_pairs  # Triton is not everywhere
+
+        return turn_pairs(x_BLND, cosine, sine, inverse=inverse)
     if inverse:
         sine = -sine
     first, second = x_BLND.unflatten(-1, (-1, 2)).unbind(-1)

@@ -4,12 +4,17 @@ A small network's step is thousands of launches, each of which takes longer to a
 Recording asks once for each set of shapes and replays that: what is replayed is what eager
 execution does, so it starts after seconds, where a compiler takes minutes. Whatever the
 computation reads beside its inputs and the network's parameters must stay where it is, and nothing
-in it may wait for the host. On other devices the computation simply runs. It does not know what is
-computed.
+in it may wait for the host. On other devices the computation simply runs.
+
+Under autocast everything between two products is computed in float32; a small network spends its
+time there. So where asked, what is recorded is the computation by a twin of the network whose
+weights are rounded once a call: all of it runs in that precision, as large models are trained. The
+network's own weights, and their gradients, stay as they are. It does not know what is computed.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -25,59 +30,103 @@ _WARMUPS = 3
 
 
 class Recorded:
-    """Calls `compute(*inputs)`; its outputs have gradients for the network's parameters alone."""
+    """Calls `compute(network, *inputs)`; its outputs have gradients for parameters alone."""
 
-    def __init__(self, network: nn.Module, compute: Compute) -> None:
-        """Record nothing yet."""
-        self._network, self._compute = network, compute
+    def __init__(
+        self, network: nn.Module, compute: Compute, *, rounds_weights: bool = False
+    ) -> None:
+        """Record nothing yet; `rounds_weights`: under autocast, by a twin of rounded weights."""
+        self._network, self._compute, self._rounds = network, compute, rounds_weights
         self._recordings: dict[Hashable, _Recording] = {}
 
     def __call__(self, *inputs: Tensor) -> tuple[Output, ...]:
         """Return what `compute` returns; the first call of these shapes records it."""
         if inputs[0].device.type != "cuda":
-            return self._compute(*inputs)
+            return self._compute(self._network, *inputs)
         learnt = [p for p in self._network.parameters() if p.requires_grad]
         parameters = learnt if torch.is_grad_enabled() else []
+        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
         key = (
             tuple((x.shape, x.dtype) for x in inputs),
             len(parameters),
             next(self._network.parameters()).data_ptr(),
-            torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None,
+            dtype,
         )
         recording = self._recordings.get(key)
         if recording is None:
-            recording = self._recordings[key] = _Recording(self._compute, inputs, parameters)
+            twin = _Twin(self._network, dtype if self._rounds else None)
+            recording = _Recording(twin, self._compute, inputs, is_learnt=bool(parameters))
+            self._recordings[key] = recording
         if not parameters:
             return recording.forward(inputs)
         outputs: tuple[Tensor, ...] = _Replay.apply(recording, inputs, *parameters)
         return outputs
 
 
+class _Twin:
+    """The network that is recorded: itself, or a copy in another precision that follows it."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype | None) -> None:
+        self.network = network
+        self._source: list[Tensor] = []
+        self._rounded: list[Tensor] = []
+        if dtype is not None:
+            self.network = copy.deepcopy(network).to(dtype)
+            self._source = [p.detach() for p in network.parameters()]
+            self._rounded = [p.detach() for p in self.network.parameters()]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that learn, in the network's order."""
+        return [p for p in self.network.parameters() if p.requires_grad]
+
+    def follow(self) -> None:
+        """Take over the network's weights as they are now."""
+        if self._source:
+            torch._foreach_copy_(self._rounded, self._source)
+
+    def precision(self) -> AbstractContextManager[object]:
+        """Return the autocast under which to compute: none, where weights are rounded already.
+
+        Else it rounds weights anew each time, instead of reading what was rounded before.
+        """
+        if not torch.is_autocast_enabled("cuda"):
+            return nullcontext()
+        dtype = torch.get_autocast_dtype("cuda")
+        return torch.autocast("cuda", dtype=dtype, enabled=not self._source, cache_enabled=False)
+
+
 class _Recording:
     """The graphs of one set of shapes, and the tensors that they read and write."""
 
     def __init__(
-        self, compute: Compute, inputs: Sequence[Tensor], parameters: Sequence[nn.Parameter]
+        self, twin: _Twin, compute: Compute, inputs: Sequence[Tensor], *, is_learnt: bool
     ) -> None:
+        network, parameters = twin.network, twin.parameters if is_learnt else []
         self._inputs = [value.detach().clone() for value in inputs]
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), _uncached_autocast():
+        with torch.cuda.stream(stream), twin.precision():
             for _ in range(_WARMUPS):  # libraries set themselves up at their first calls
-                made = compute(*self._inputs)
+                twin.follow()
+                made = compute(network, *self._inputs)
                 if parameters:
                     _gradients(made, parameters, [torch.ones_like(one) for one in made])
             del made
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # what the warm-up held is not the graphs' to use
-        with _captured(self._forward, stream), _uncached_autocast():
-            self._outputs = compute(*self._inputs)
+        with _captured(self._forward, stream), twin.precision():
+            twin.follow()
+            self._outputs = compute(network, *self._inputs)
         self._output_gradients = [torch.empty_like(one) for one in self._outputs]
         self._gradients: Sequence[Tensor | None] = ()
         if parameters:
             with _captured(self._backward, stream, self._forward):
-                self._gradients = _gradients(self._outputs, parameters, self._output_gradients)
+                self._gradients = [
+                    None if value is None else value.float()
+                    for value in _gradients(self._outputs, parameters, self._output_gradients)
+                ]
 
     @property
     def is_learnt(self) -> list[bool]:
@@ -144,11 +193,3 @@ def _captured(
     """Return what records into a graph, in the memory of another; other threads may go on."""
     pool = None if beside is None else beside.pool()
     return torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local")
-
-
-def _uncached_autocast() -> AbstractContextManager[object]:
-    """Let a recording round weights anew each time, instead of reading what was rounded before."""
-    if not torch.is_autocast_enabled("cuda"):
-        return nullcontext()
-    dtype = torch.get_autocast_dtype("cuda")
-    return torch.autocast("cuda", dtype=dtype, cache_enabled=False)

@@ -104,8 +104,9 @@ class RecordedVelocities:
         if transformer.config.reach != "latent":
             return velocity_of(transformer, conditioner, view)
         if id(transformer) not in self._recorded:
-            compute = partial(_velocity_under, transformer, conditioner)
-            self._recorded[id(transformer)] = Recorded(transformer, compute)
+            compute = partial(_velocity_under, conditioner)
+            recorded = Recorded(transformer, compute, rounds_weights=True)
+            self._recorded[id(transformer)] = recorded
         recorded = self._recorded[id(transformer)]
         rows = torch.arange(len(view.chosen), device=view.chosen.device)[:, None]
         seen = view.latents[rows, view.chosen]
@@ -165,8 +166,8 @@ def _told(
 
 
 def _velocity_under(
-    transformer: WorldModelTransformer,
     conditioner: Conditioner,
+    transformer: WorldModelTransformer,
     noisy: Tensor,
     sigma: Tensor,
     seen: Tensor,

@@ -11,6 +11,7 @@ valid. It does not know optimisers, checkpoints or where clips are stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -64,7 +65,9 @@ class VAEObjective:
             self.discriminator = PatchDiscriminator()
             self.module = nn.ModuleList([self.module, self.discriminator])
         self._reconstruct: Callable[..., tuple[Tensor, ...]] = (
-            Recorded(vae, self._reconstructed) if config.is_recorded else self._reconstructed
+            Recorded(vae, self._reconstructed)
+            if config.is_recorded
+            else partial(self._reconstructed, vae)
         )
         num_latent_frames(config.window_frames)
         self._train = long_enough(train, config.window_frames)
@@ -122,11 +125,11 @@ class VAEObjective:
         metrics = {f"vae_{name}": float(part.detach()) for name, part in parts.items()}
         return total, metrics | {"train_psnr_db": psnr_db(decoded.detach(), video)}
 
-    def _reconstructed(self, video: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def _reconstructed(self, vae: VideoVAE, video: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return decoded windows, and their latents [B, C, T, H, W]; the decoder sees noise too."""
         with torch.set_grad_enabled(self.config.train_encoder):
-            latents: Tensor = self.vae.encoder(video)[0].float()
-        decoded: Tensor = self.vae.decoder(latents + self.config.latent_noise * noise)[0].float()
+            latents: Tensor = vae.encoder(video)[0].float()
+        decoded: Tensor = vae.decoder(latents + self.config.latent_noise * noise)[0].float()
         return decoded, latents
 
     def _latent_shape(self, frames: Tensor) -> tuple[int, ...]:

@@ -105,14 +105,20 @@ class RecordedPrediction:
         """Return what `predict_velocity` returns."""
         told = {name: value for name, value in vars(batch).items() if name != "latents"}
 
-        def compute(noisy: Tensor, sigma: Tensor, past: Tensor, *others: Tensor) -> tuple[Tensor]:
+        def compute(
+            network: WorldModelTransformer,
+            noisy: Tensor,
+            sigma: Tensor,
+            past: Tensor,
+            *others: Tensor,
+        ) -> tuple[Tensor]:
             again = ClipBatch(past, **dict(zip(told, others, strict=False)))
             memory = others[len(told)] if len(others) > len(told) else None
             seen = Seen(past, memory)
-            return (predict_velocity(transformer, conditioner, again, seen, noisy, sigma),)
+            return (predict_velocity(network, conditioner, again, seen, noisy, sigma),)
 
         if self._recorded is None:
-            self._recorded = Recorded(transformer, compute)
+            self._recorded = Recorded(transformer, compute, rounds_weights=True)
         memory = () if seen.memory is None else (seen.memory,)
         (velocity,) = self._recorded(noisy, sigma, seen.past, *told.values(), *memory)
         return velocity

@@ -121,3 +121,12 @@ def test_few_channels_turn_with_time():
     expected = [1.0, 0.25, 0.0625, 0.015625, *[0.0] * 28]
     assert rotary_frequencies(8, 64).tolist() == expected
     assert rotary_frequencies(8, 8).tolist() == expected[:4]
+
+
+@torch.no_grad()
+def test_one_latent_is_answered_as_attention_to_itself_would(monkeypatch):
+    actions = module()
+    one = (TOKENS[:, :1], KEYBOARD[:, :1], MOUSE[:, :1])
+    found = actions(*one)
+    monkeypatch.setattr("worldloom.model.action_module._is_single", lambda _: False)
+    torch.testing.assert_close(found, actions(*one))

@@ -16,8 +16,10 @@ ON_GPU = pytest.mark.skipif(
 class Recorded:
     """A recorded network of one output."""
 
-    def __init__(self, module: nn.Module, compute: nn.Module) -> None:
-        self._recorded = RecordedTuple(module, lambda x: (compute(x),))
+    def __init__(self, module: nn.Module, *, rounds_weights: bool = False) -> None:
+        self._recorded = RecordedTuple(
+            module, lambda network, x: (network(x),), rounds_weights=rounds_weights
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         (output,) = self._recorded(x)
@@ -40,27 +42,36 @@ def gradients(module: nn.Module, output: Tensor) -> list[Tensor]:
 
 def test_elsewhere_than_on_a_gpu_it_simply_computes() -> None:
     made = network("cpu")
-    recorded = Recorded(made, made)
+    recorded = Recorded(made)
     x = inputs(0, "cpu")
     assert torch.equal(recorded(x), made(x))
     for found, wanted in zip(gradients(made, recorded(x)), gradients(made, made(x)), strict=True):
         assert torch.equal(found, wanted)
 
 
+def distance(found: Tensor, wanted: Tensor) -> float:
+    return float((found.float() - wanted.float()).norm() / wanted.float().norm())
+
+
 @ON_GPU
+@pytest.mark.parametrize("rounds_weights", [False, True])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_replays_follow_inputs_weights_and_shapes(precision: torch.dtype) -> None:
+def test_replays_follow_inputs_weights_and_shapes(
+    precision: torch.dtype, rounds_weights: bool
+) -> None:
     made = network("cuda")
-    recorded = Recorded(made, made)
+    recorded = Recorded(made, rounds_weights=rounds_weights)
+    most = 1e-6 if precision == torch.float32 else 2e-2
     with torch.autocast("cuda", dtype=precision, enabled=precision != torch.float32):
         for seed in range(4):
             x = inputs(seed, "cuda", rows=5 + seed % 2)
-            torch.testing.assert_close(recorded(x), made(x))
+            assert distance(recorded(x), made(x)) < most
             found, wanted = gradients(made, recorded(x)), gradients(made, made(x))
             for one, other in zip(found, wanted, strict=True):
-                torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4)
+                assert one.dtype == torch.float32
+                assert distance(one, other) < most
             with torch.no_grad():
-                torch.testing.assert_close(recorded(x), made(x))
+                assert distance(recorded(x), made(x)) < most
                 for parameter in made.parameters():
                     parameter.add_(0.1 * torch.randn_like(parameter))
 
@@ -68,7 +79,7 @@ def test_replays_follow_inputs_weights_and_shapes(precision: torch.dtype) -> Non
 @ON_GPU
 def test_what_a_replay_returned_outlasts_the_next() -> None:
     made = network("cuda")
-    recorded = Recorded(made, made)
+    recorded = Recorded(made)
     first = recorded(inputs(0, "cuda"))
     kept = first.detach().clone()
     recorded(inputs(1, "cuda"))
@@ -78,7 +89,7 @@ def test_what_a_replay_returned_outlasts_the_next() -> None:
 @ON_GPU
 def test_a_network_that_learns_nothing_has_no_gradient() -> None:
     made = network("cuda").requires_grad_(requires_grad=False)
-    assert not Recorded(made, made)(inputs(0, "cuda")).requires_grad
+    assert not Recorded(made)(inputs(0, "cuda")).requires_grad
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -87,13 +98,13 @@ def test_of_several_outputs_those_that_hang_on_weights_have_gradients(device: st
         pytest.skip("no CUDA device: elsewhere nothing is recorded")
     made = network(device)
 
-    def compute(x: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(network: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            scaled = made[0].weight.sum() * x
-        return made(x), scaled
+            scaled = network[0].weight.sum() * x
+        return network(x), scaled
 
     x = inputs(0, device)
-    recorded, plain = RecordedTuple(made, compute)(x), compute(x)
+    recorded, plain = RecordedTuple(made, compute)(x), compute(made, x)
     assert [one.requires_grad for one in recorded] == [True, False]
     for one, other in zip(recorded, plain, strict=True):
         torch.testing.assert_close(one, other)

@@ -27,6 +27,7 @@ from worldloom.log import log_event
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae.video_vae import VAEDecoder, VAEEncoder, load_decoder, load_vae
 from worldloom.quantize.convert import LayerParity, parity, quantize_linears
+from worldloom.quantize.stored import round_to_stored
 from worldloom.rollout.config import ReleaseConfig, WorldEntry
 from worldloom.rollout.release import write_release
 from worldloom.rollout.segment import Conditioner
@@ -57,6 +58,7 @@ def run(context: StepContext[QuantizeStepConfig]) -> Mapping[str, str]:
     full = _world_model(release, student, vae.encoder, vae.decoder)
     compressed = copy.deepcopy(student)
     names = quantize_linears(compressed, config.linears)
+    round_to_stored(compressed)
     small = _world_model(release, compressed, vae.encoder, narrow)
     with deterministic_arithmetic(enabled=True, num_threads=config.num_threads):
         report = walk_parity(full, small, places[: config.parity.num_worlds], config)

@@ -32,6 +32,7 @@ from worldloom.model.vae.video_vae import (
     save_encoder,
 )
 from worldloom.quantize.convert import load_quantized, tell_slow_layers
+from worldloom.quantize.stored import stored_tensors
 from worldloom.rollout.config import ReleaseConfig, WorldEntry
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.session import WorldSession
@@ -120,9 +121,13 @@ def write_release(
     decoder: VAEDecoder,
     images: dict[str, Frames],
 ) -> None:
-    """Write a release folder; `images` holds the start image of every world by name."""
+    """Write a release folder; `images` holds the start image of every world by name.
+
+    Beside 8-bit layers everything else is kept in 16 bits: a transformer with such layers comes
+    back as it was if it had been rounded to that (`quantize.stored`).
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.contiguous() for name, value in transformer.state_dict().items()}
+    tensors = {name: value.contiguous() for name, value in stored_tensors(transformer).items()}
     save_file(tensors, folder / TRANSFORMER_FILE)
     save_encoder(folder, encoder)
     save_decoder(folder, decoder)

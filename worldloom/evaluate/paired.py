@@ -1,4 +1,4 @@
-"""Intervals over training seeds and worlds: means, and paired differences between arms.
+"""Intervals over training seeds and worlds: means, paired differences and ratios of arms.
 
 A figure is a table [S, W]: one row a training seed, one column a world (a case). An interval is a
 bootstrap in two levels: seeds are drawn with replacement, and so are worlds, the same worlds for
@@ -6,7 +6,7 @@ every seed that was drawn, because all walked the same ones. With one seed only 
 so its interval says nothing of how another training would have come out. A difference is drawn
 with the same seeds and worlds on both sides, since arms share worlds, noise and, where there are
 several, the order of training seeds. A case without a value (not a number) in one arm leaves the
-pair. It does not know what the figures mean.
+pair. A ratio is of the two means. It does not know what the figures mean.
 
 Letters: S training seeds, W worlds.
 """
@@ -63,6 +63,39 @@ def difference_interval(
     Raises:
         ValueError: for tables of other worlds, or seed counts of which neither is one.
     """
+    _require_pairs(values, control)
+    return mean_interval(np.asarray(values - control), config)
+
+
+def ratio_interval(values: Table, control: Table, config: BootstrapConfig) -> SeededInterval | None:
+    """Return the mean of values over the control's on the same worlds, with its interval.
+
+    None when no world has a value on both sides, or when the control's own interval holds zero:
+    what is divided by may then be nothing.
+
+    Raises:
+        ValueError: for tables of other worlds, or seed counts of which neither is one.
+    """
+    _require_pairs(values, control)
+    values, control = np.broadcast_arrays(values, control)
+    both = np.isfinite(values).all(axis=0) & np.isfinite(control).all(axis=0)
+    over, under = values[:, both], control[:, both]
+    below = mean_interval(under, config)
+    if below is None or below.low <= 0 <= below.high:
+        return None
+    draws = _draws(over, config) / _draws(under, config)
+    tail = (1 - config.confidence) / 2
+    low, high = np.quantile(draws, (tail, 1 - tail))
+    return SeededInterval(
+        mean=float(over.mean() / under.mean()),
+        low=float(low),
+        high=float(high),
+        num_seeds=below.num_seeds,
+        num_worlds=below.num_worlds,
+    )
+
+
+def _require_pairs(values: Table, control: Table) -> None:
     seeds = {len(values), len(control)}
     if values.shape[1] != control.shape[1] or (len(seeds) > 1 and 1 not in seeds):
         message = (
@@ -70,7 +103,6 @@ def difference_interval(
             " as many seeds or one"
         )
         raise ValueError(message)
-    return mean_interval(np.asarray(values - control), config)
 
 
 def _draws(values: Table, config: BootstrapConfig) -> Float[FloatArray, " R"]:

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from worldloom.config import Config
 from worldloom.evaluate.protocol import PathKind
+from worldloom.experiments.claims import Claim
 from worldloom.experiments.memory_plan import MemoryChoice
 from worldloom.experiments.probes import Probe
 
@@ -72,6 +73,7 @@ class Experiment(Config):
     figures: tuple[str, ...] = Field(
         min_length=1, description="figures of the short table, in its order; all are kept"
     )
+    claims: tuple[Claim, ...] = Field((), description="what must show, in the order it is told")
     notes: tuple[str, ...] = Field((), description="what must be read beside the tables")
 
     @model_validator(mode="after")
@@ -89,6 +91,14 @@ class Experiment(Config):
                 message = (
                     f"experiment {self.name}, walk {walk.path}: arms {list(walk.arms or ())}, "
                     f"expected some of {names}, {self.control!r} among them"
+                )
+                raise ValueError(message)
+        for claim in self.claims:
+            strangers = sorted({claim.arm, claim.against or claim.arm} - set(names))
+            if strangers or claim.path not in {walk.path for walk in self.walks}:
+                message = (
+                    f"experiment {self.name}, claim {claim.says!r}: arms {strangers} on "
+                    f"{claim.path}, expected arms and walks of the experiment"
                 )
                 raise ValueError(message)
         return self

@@ -1,10 +1,8 @@
 """What an experiment came to: figures with intervals, paired differences, and where they come from.
 
-Values are laid out as training seeds by worlds and resampled in both (`evaluate.paired`). Frechet's
-distance has no value of a single walk: patches of all walks and seeds are pooled, and its interval
-comes from halves of the walks, drawn without replacement, whose spread is that of the whole. (Drawn
-with replacement a walk's patches would come twice, which the distance takes for a smaller sample.)
-A figure that no walk has is left out. It does not know how cells were computed or a page looks.
+Values are laid out as training seeds by worlds and resampled in both (`evaluate.paired`);
+Frechet's distance, which no single walk has, is drawn otherwise (`novelty`). A figure that no walk
+has is left out. It does not know how cells were computed or a page looks.
 
 Letters: S training seeds, W walks.
 """
@@ -16,23 +14,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from pydantic import Field
 
-from worldloom.arrays import FloatArray
 from worldloom.bench.record import Machine
 from worldloom.config import Config, load_config, resolved
-from worldloom.evaluate.frechet import FrechetConfig, frechet_distance
+from worldloom.evaluate.frechet import FrechetConfig
 from worldloom.evaluate.interval import BootstrapConfig
 from worldloom.evaluate.paired import SeededInterval, difference_interval, mean_interval
+from worldloom.experiments.answers import ByArm, Draws, answers_of, cost_of
 from worldloom.experiments.arms import Experiment
-from worldloom.experiments.cells import Cell, CellArrays
+from worldloom.experiments.cells import Cell, CellArrays, figure_table
+from worldloom.experiments.claims import DENOISE_SECONDS, SEGMENT_SECONDS, STORED_RATIO, Answer
 from worldloom.experiments.figure_list import FIGURES
+from worldloom.experiments.novelty import FRECHET, drawn_interval, frechet_draws
 from worldloom.experiments.training_record import TrainingRecord
 
-FRECHET = "frechet_novel"
 BOOK_FILE = "ablation.json"
-_FRECHET_HALVES = 100
 
 Place = tuple[str, str]
 """A world's name and a kind of way."""
@@ -58,10 +55,17 @@ class Speed(Config):
     world: str = Field(description="where")
     path: str = Field(description="kind of way")
     arm: str = Field(description="the arm")
+    num_steps: int | None = Field(None, description="denoising steps of a segment")
     segment_seconds: float | None = Field(
         None, description="median seconds a segment of one walk, decoding left out"
     )
+    denoise_seconds: float | None = Field(
+        None, description="the same of its denoising alone, committing left out too"
+    )
     weight_ratio: float = Field(gt=0, description="bytes of the transformer over 32-bit floats")
+    stored_ratio: float | None = Field(
+        None, description="the same as a release stores it, over 32-bit floats"
+    )
 
 
 class Curve(Config):
@@ -83,6 +87,7 @@ class Book(Config):
     training: TrainingRecord | None = Field(
         None, description="how arms of the experiment's own were trained"
     )
+    answers: tuple[Answer, ...] = Field((), description="what came of the claims, by world")
     rows: tuple[Row, ...] = Field(description="figures")
     speeds: tuple[Speed, ...] = Field(description="times and sizes")
     curves: tuple[Curve, ...] = Field(description="along the walks")
@@ -121,6 +126,7 @@ def make_book(
         frechet: the net of novel patches.
     """
     rows: list[Row] = []
+    answers: list[Answer] = []
     speeds: list[Speed] = []
     curves: list[Curve] = []
     for place in dict.fromkeys((cell.world, cell.path) for cell in cells):
@@ -130,7 +136,13 @@ def make_book(
         }
         by_arm = {name: sorted(own, key=_seed_index) for name, own in by_arm.items() if own}
         rows += _figure_rows(experiment, place, by_arm, bootstrap)
-        rows += _frechet_rows(experiment, place, by_arm, arrays, bootstrap, frechet)
+        draws = {
+            name: frechet_draws([arrays[cell.key] for cell in own], bootstrap, frechet)
+            for name, own in by_arm.items()
+        }
+        rows += _frechet_rows(experiment, place, by_arm, draws, bootstrap)
+        claims = [claim for claim in experiment.claims if claim.path == place[1]]
+        answers += answers_of(claims, place[0], by_arm, draws, bootstrap)
         speeds += [_speed(place, name, own) for name, own in by_arm.items()]
         curves += [_curve(place, name, own) for name, own in by_arm.items()]
     return Book(
@@ -138,6 +150,7 @@ def make_book(
         command=command,
         machine=machine,
         left_out=tuple(left_out),
+        answers=tuple(answers),
         rows=tuple(rows),
         speeds=tuple(speeds),
         curves=tuple(curves),
@@ -171,12 +184,12 @@ def _figure_rows(
     control = by_arm.get(experiment.control)
     for figure, (unit, _) in FIGURES.items():
         for name, own in by_arm.items():
-            value = mean_interval(_table(own, figure), bootstrap)
+            value = mean_interval(figure_table(own, figure), bootstrap)
             if value is None:
                 continue
             difference = None
             if control is not None and name != experiment.control:
-                tables = _table(own, figure), _table(control, figure)
+                tables = figure_table(own, figure), figure_table(control, figure)
                 difference = difference_interval(*tables, bootstrap)
             rows.append(
                 Row(
@@ -192,24 +205,9 @@ def _figure_rows(
     return rows
 
 
-def _table(cells: Sequence[Cell], figure: str) -> Float[FloatArray, "S W"]:
-    values = [[walk.values.get(figure) for walk in cell.walks] for cell in cells]
-    return np.array(values, dtype=np.float64)  # None becomes not a number
-
-
 def _frechet_rows(
-    experiment: Experiment,
-    place: Place,
-    by_arm: Mapping[str, Sequence[Cell]],
-    arrays: Mapping[str, CellArrays],
-    bootstrap: BootstrapConfig,
-    config: FrechetConfig,
+    experiment: Experiment, place: Place, by_arm: ByArm, draws: Draws, bootstrap: BootstrapConfig
 ) -> list[Row]:
-    """Return Frechet's distances of novel patches, the same halves for every arm."""
-    draws = {
-        name: _frechet_draws([arrays[cell.key] for cell in own], bootstrap, config)
-        for name, own in by_arm.items()
-    }
     rows = []
     control = draws.get(experiment.control)
     for name, own in draws.items():
@@ -218,7 +216,7 @@ def _frechet_rows(
         counts = (len(by_arm[name]), len(by_arm[name][0].walks))
         difference = None
         if control is not None and name != experiment.control:
-            difference = _interval(own - control, counts, bootstrap)
+            difference = drawn_interval(own - control, counts, bootstrap)
         rows.append(
             Row(
                 world=place[0],
@@ -226,63 +224,23 @@ def _frechet_rows(
                 figure=FRECHET,
                 unit="",
                 arm=name,
-                value=_interval(own, counts, bootstrap),
+                value=drawn_interval(own, counts, bootstrap),
                 difference=difference,
             )
         )
     return rows
 
 
-def _frechet_draws(
-    cells: Sequence[CellArrays], bootstrap: BootstrapConfig, config: FrechetConfig
-) -> FloatArray | None:
-    """Return the distance over all walks, then over halves of them.
-
-    None where a half holds too few patches.
-    """
-    num_walks = len(cells[0].features)
-    generator = np.random.default_rng(bootstrap.seed)
-    chosen = [np.arange(num_walks)]
-    chosen += [generator.permutation(num_walks)[: num_walks // 2] for _ in range(_FRECHET_HALVES)]
-    found = []
-    for walks in chosen:
-        made, real = (
-            np.concatenate([np.zeros((0, config.num_features)), *parts])
-            for parts in (
-                [cell.features[walk] for cell in cells for walk in walks],
-                [cell.real_features[walk] for cell in cells for walk in walks],
-            )
-        )
-        if min(len(made), len(real)) < config.least_patches:
-            return None
-        found.append(frechet_distance(made, real, config))
-    return np.array(found)
-
-
-def _interval(
-    draws: FloatArray, counts: tuple[int, int], bootstrap: BootstrapConfig
-) -> SeededInterval:
-    """Return the first value with the halves' spread around it."""
-    tail = (1 - bootstrap.confidence) / 2
-    spread = draws[1:] - draws[1:].mean()
-    low, high = draws[0] + np.quantile(spread, (tail, 1 - tail))
-    return SeededInterval(
-        mean=float(draws[0]),
-        low=float(low),
-        high=float(high),
-        num_seeds=counts[0],
-        num_worlds=counts[1],
-    )
-
-
 def _speed(place: Place, name: str, cells: Sequence[Cell]) -> Speed:
-    timed = [cell.one_walk.p50_seconds for cell in cells if cell.one_walk is not None]
     return Speed(
         world=place[0],
         path=place[1],
         arm=name,
-        segment_seconds=float(np.median(timed)) if timed else None,
+        num_steps=cells[0].num_steps,
+        segment_seconds=cost_of(cells, SEGMENT_SECONDS),
+        denoise_seconds=cost_of(cells, DENOISE_SECONDS),
         weight_ratio=cells[0].weight_ratio,
+        stored_ratio=cost_of(cells, STORED_RATIO),
     )
 
 

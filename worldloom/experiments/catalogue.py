@@ -9,6 +9,13 @@ from collections.abc import Mapping
 
 from worldloom.errors import ConfigError
 from worldloom.experiments.arms import Arm, Experiment, WalkPlan
+from worldloom.experiments.promised import (
+    DECODER_CLAIMS,
+    ERROR_BUFFER_CLAIMS,
+    MEMORY_CLAIMS,
+    QUANTIZATION_CLAIMS,
+    STUDENT_CLAIMS,
+)
 
 # Walks of about 8, 12 and 125 segments of three latents: 8, 9 and 94 seconds at 16 frames a second.
 _PALINDROMES = WalkPlan(path="palindrome", num_segments=12, num_cases=48)
@@ -37,6 +44,7 @@ MEMORY = Experiment(
         Arm(name="oracle", title="nearest poses, chosen anew", memory="oracle"),
     ),
     walks=(_PALINDROMES, _LONG),
+    claims=MEMORY_CLAIMS,
     figures=(
         "revisit_psnr_db",
         "revisit_ssim",
@@ -60,6 +68,7 @@ QUANTIZATION = Experiment(
         Arm(name="fp8-all", title="all large linears in FP8", quantization="fp8-all"),
     ),
     walks=(_PALINDROMES, _FORWARD),
+    claims=QUANTIZATION_CLAIMS,
     figures=(*_QUALITY, "parity_psnr_db"),
 )
 
@@ -83,6 +92,7 @@ DECODER = Experiment(
         ),
     ),
     walks=(_PALINDROMES,),
+    claims=DECODER_CLAIMS,
     figures=("reconstruction_psnr_db", *_QUALITY, "parity_psnr_db"),
 )
 
@@ -97,6 +107,7 @@ STUDENT = Experiment(
         Arm(name="naive", title="base at the student's steps", weights="base", is_naive=True),
     ),
     walks=(_PALINDROMES.model_copy(update={"probes": ("forced",)}), _FORWARD, _STILL),
+    claims=STUDENT_CLAIMS,
     figures=(
         "revisit_psnr_db",
         "frechet_novel",
@@ -148,6 +159,7 @@ ERROR_BUFFER = Experiment(
         ),
     ),
     walks=_UNHELD,
+    claims=ERROR_BUFFER_CLAIMS,
     figures=(
         "own_past_loss_db",
         "own_past_slope_db_per_segment",

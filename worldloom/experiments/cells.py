@@ -8,7 +8,7 @@ The JSON is written last and in one move, so a cell is finished or is not there.
 of everything that decides its content, weights included; a cell with another key is not this one.
 It does not know how a cell is computed.
 
-Letters: W walks, F frames, N patches, E features, S segments.
+Letters: S training seeds, W walks, F frames, N patches, E features.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -61,6 +62,15 @@ class Cell(Config):
     )
     weight_bytes: int = Field(ge=1, description="bytes of the transformer as it was held")
     weight_ratio: float = Field(gt=0, description="the same over 32-bit floats")
+    num_steps: int | None = Field(
+        None, ge=1, description="denoising steps of a segment; None in older cells, as below"
+    )
+    denoise_seconds: float | None = Field(
+        None, ge=0, description="median seconds of a segment's denoising, one walk alone"
+    )
+    stored_ratio: float | None = Field(
+        None, gt=0, description="bytes of the transformer in a release over 32-bit floats"
+    )
     device: str = Field(description="where it computed")
 
 
@@ -81,6 +91,12 @@ def cell_name(arm: str, seed_index: int, world: str, path: str) -> str:
 def stem_of(cell: Cell) -> str:
     """Return the stem of a cell's files."""
     return cell_name(cell.arm, cell.seed_index, cell.world, cell.path)
+
+
+def figure_table(cells: Sequence[Cell], figure: str) -> Float[FloatArray, "S W"]:
+    """Return a figure of an arm's walks, a row a training seed; what has none is not a number."""
+    values = [[walk.values.get(figure) for walk in cell.walks] for cell in cells]
+    return np.array(values, dtype=np.float64)
 
 
 def cell_key(*parts: JsonValue) -> str:

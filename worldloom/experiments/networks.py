@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,6 +29,7 @@ from worldloom.model.vae.video_vae import VAEDecoder, VideoVAE, load_decoder, lo
 from worldloom.quantize.config import QuantizeLinearsConfig
 from worldloom.quantize.convert import quantize_linears
 from worldloom.quantize.prune import pruned_widths
+from worldloom.quantize.stored import round_to_stored, stored_bytes
 from worldloom.rollout.config import SamplerConfig
 from worldloom.rollout.segment import Conditioner
 from worldloom.rollout.world_model import WorldModel
@@ -81,12 +83,14 @@ class BuiltArm:
         model: the networks.
         vae: encoder and full decoder, on the model's device.
         weight_bytes: of the transformer as it is held.
+        stored_weight_bytes: of the transformer as a release keeps it.
         full_weight_bytes: of the same in 32-bit floats.
     """
 
     model: WorldModel
     vae: VideoVAE
     weight_bytes: int
+    stored_weight_bytes: int
     full_weight_bytes: int
 
 
@@ -101,6 +105,7 @@ def build_arm(
     seed_index: int,
     device: torch.device,
     lessons: Callable[[], Sequence[Frames]],
+    base_steps: int | None = None,
 ) -> BuiltArm:
     """Return an arm's model.
 
@@ -110,6 +115,7 @@ def build_arm(
         seed_index: which training seed.
         device: where to compute.
         lessons: films on which a cut decoder is taught.
+        base_steps: steps in which base models walk; None: as many as their own sampler has.
 
     Raises:
         ArtifactError: when weights are missing or do not fit.
@@ -133,17 +139,17 @@ def build_arm(
         encoder=vae.encoder,
         decoder=decoder.to(device),
         conditioner=Conditioner(shape, intrinsics).to(device),
-        sampler=_sampler(arm, config.sampler, folders, seed_index),
+        sampler=_sampler(arm, config.sampler, folders, seed_index, base_steps),
         retrieval=config.retrieval,
         kinematics=Kinematics(),
         intrinsics=intrinsics,
         bank=BankConfig(),
     )
-    return BuiltArm(model, vae, _num_bytes(transformer), full_bytes)
+    return BuiltArm(model, vae, _num_bytes(transformer), stored_bytes(transformer), full_bytes)
 
 
 def quantize(transformer: WorldModelTransformer, kind: Quantization) -> None:
-    """Turn linear layers into 8-bit ones in place.
+    """Turn linear layers into 8-bit ones in place, and round the rest as a release does.
 
     Raises:
         ConfigError: naming a chosen layer that cannot be 8-bit and why.
@@ -153,6 +159,7 @@ def quantize(transformer: WorldModelTransformer, kind: Quantization) -> None:
     layers: Literal["attention", "all"] = "attention" if kind == "int8-attention" else "all"
     number_format: Literal["int8", "fp8"] = "fp8" if kind == "fp8-all" else "int8"
     quantize_linears(transformer, QuantizeLinearsConfig(layers=layers, number_format=number_format))
+    round_to_stored(transformer)
 
 
 def _require_walkable(arm: Arm, config: ModelCheckpointConfig) -> None:
@@ -167,11 +174,23 @@ def _require_walkable(arm: Arm, config: ModelCheckpointConfig) -> None:
 
 
 def _sampler(
-    arm: Arm, own: SamplerConfig, folders: WeightFolders, seed_index: int
+    arm: Arm,
+    own: SamplerConfig,
+    folders: WeightFolders,
+    seed_index: int,
+    base_steps: int | None,
 ) -> SamplerConfig:
-    """Return how an arm is sampled: its own way, or naively at the student's levels."""
+    """Return how an arm is sampled: its own way, a base in other steps, or naively.
+
+    Naively is at the student's levels. Other steps lie on the line through a base's own levels.
+    """
     if not arm.is_naive:
-        return own
+        if base_steps is None or arm.weights != "base":
+            return own
+        levels = [*own.sigmas, 0.0]
+        at = np.linspace(0, len(own.sigmas), base_steps + 1)[:-1]
+        sigmas = np.interp(at, range(len(levels)), levels)
+        return own.model_copy(update={"sigmas": tuple(sigmas.tolist())})
     student = load_model_config(folders.starters[seed_index] / "student").sampler
     return SamplerConfig(sigmas=student.sigmas, solver="euler")
 

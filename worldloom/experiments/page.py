@@ -21,6 +21,7 @@ from worldloom.evaluate.film import side_by_side, write_mp4
 from worldloom.evaluate.paired import SeededInterval
 from worldloom.evaluate.video_quality import Frames
 from worldloom.experiments.book import Book, Place, Row
+from worldloom.experiments.claims import Answer, Claim
 from worldloom.experiments.training_record import SHARED, TrainingRecord
 
 PAGE_FILE, PLOT_FILE = "ablation.md", "ablation.png"
@@ -42,6 +43,8 @@ def page_of(book: Book) -> str:
         lines += [note, ""]
     if book.training is not None:
         lines += [*_training(book.training), ""]
+    if book.answers:
+        lines += [*_answers(book), ""]
     for place in book.places:
         lines += _section(book, place)
     return "\n".join(lines).rstrip() + "\n"
@@ -89,6 +92,37 @@ def _training(record: TrainingRecord) -> list[str]:
     return lines
 
 
+def _answers(book: Book) -> list[str]:
+    """Return what must show and what came of it, a column a world."""
+    worlds = list(dict.fromkeys(answer.world for answer in book.answers))
+    lines = ["## What must show", "", "| claim | " + " | ".join(worlds) + " |"]
+    lines.append("| --- " * (1 + len(worlds)) + "|")
+    for claim in book.experiment.claims:
+        own = {answer.world: answer for answer in book.answers if answer.claim == claim}
+        if own:
+            cells = [_answer(own[world]) if world in own else "-" for world in worlds]
+            says = f"{claim.says}<br>`{_formula(claim)}`, {claim.path}"
+            lines.append(f"| {says} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _formula(claim: Claim) -> str:
+    signs = {"value": "", "difference": f" - {claim.against}", "ratio": f" / {claim.against}"}
+    return f"{claim.figure}: {claim.arm}{signs[claim.comparison]}"
+
+
+def _answer(answer: Answer) -> str:
+    limit = answer.claim.limits.get(answer.world)
+    asked = f"; {limit.told}: **{answer.outcome}**" if limit else ""
+    found = answer.found
+    if found is None:
+        return f"no ratio: the interval of {answer.claim.against} holds 0{asked}"
+    if found.low is None or found.high is None:
+        return f"{found.mean:.2f}{asked}"
+    sign = "+" if answer.claim.comparison == "difference" else ""
+    return _numbers(found.mean, found.low, found.high, sign) + asked
+
+
 def _section(book: Book, place: Place) -> list[str]:
     rows = book.rows_of(place)
     arms = [a.name for a in book.experiment.arms if any(row.arm == a.name for row in rows)]
@@ -120,18 +154,32 @@ def _cell(row: Row) -> str:
 
 
 def _told(value: SeededInterval, sign: str = "") -> str:
-    digits = 2 if max(abs(value.mean), abs(value.low), abs(value.high)) >= 1 else 3
-    texts = [f"{number:{sign}.{digits}f}" for number in (value.mean, value.low, value.high)]
+    return _numbers(value.mean, value.low, value.high, sign)
+
+
+def _numbers(mean: float, low: float, high: float, sign: str) -> str:
+    digits = 2 if max(abs(mean), abs(low), abs(high)) >= 1 else 3
+    texts = [f"{number:{sign}.{digits}f}" for number in (mean, low, high)]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
 def _speed_table(book: Book, place: Place) -> list[str]:
-    lines = ["| arm | seconds a segment, one walk | weights over fp32 |", "| --- | --- | --- |"]
+    lines = ["| arm | steps | seconds a segment, one walk | of these denoising |"]
+    lines[0] += " weights over fp32 | in a release |"
+    lines.append("| --- " * 6 + "|")
     for speed in book.speeds:
         if (speed.world, speed.path) == place:
-            seconds = speed.segment_seconds
-            told = "-" if seconds is None else f"{seconds:.3f}"
-            lines.append(f"| {speed.arm} | {told} | {speed.weight_ratio:.2f} |")
+            told = [
+                "-" if value is None else f"{value:{form}}"
+                for value, form in (
+                    (speed.num_steps, "d"),
+                    (speed.segment_seconds, ".4f"),
+                    (speed.denoise_seconds, ".4f"),
+                    (speed.weight_ratio, ".2f"),
+                    (speed.stored_ratio, ".2f"),
+                )
+            ]
+            lines.append(f"| {speed.arm} | " + " | ".join(told) + " |")
     return [*lines, ""]
 
 

@@ -57,6 +57,9 @@ class RunConfig(Config):
     decoder_steps: int | None = Field(
         None, ge=0, description="steps in which cut decoders are taught; None: as planned"
     )
+    base_steps: int | None = Field(
+        None, ge=1, description="steps in which base models walk; None: as their own sampler does"
+    )
     batch_size: int = Field(16, ge=1, description="walks that advance together")
     seed: int = Field(0, ge=0, lt=40, description="seed of the cases and of their noise")
     num_workers: int = Field(1, ge=1, description="processes that record and measure walks")

@@ -135,7 +135,12 @@ class WalkCells:
     def _compute(self, arm: Arm, seed_index: int, key: str) -> tuple[Cell, CellArrays]:
         config = self._setting.config
         built = build_arm(
-            arm, self._setting.folders, seed_index, self._setting.device, self._lessons
+            arm,
+            self._setting.folders,
+            seed_index,
+            self._setting.device,
+            self._lessons,
+            config.base_steps,
         )
         cases, instruments = self._record(), self._instruments()
         made = self._walk(built.model, arm, cases)
@@ -152,6 +157,7 @@ class WalkCells:
             )
             for case, found, more in zip(cases, measured, beside, strict=True)
         ]
+        one_walk, denoise_seconds = self._time(built.model, arm, cases[0])
         cell = Cell(
             key=key,
             arm=arm.name,
@@ -160,9 +166,12 @@ class WalkCells:
             path=self.cases.path,
             walks=tuple(records),
             batch_size=min(config.batch_size, len(cases)),
-            one_walk=self._time(built.model, arm, cases[0]),
+            one_walk=one_walk,
+            denoise_seconds=denoise_seconds,
+            num_steps=len(built.model.sampler.sigmas),
             weight_bytes=built.weight_bytes,
             weight_ratio=built.weight_bytes / built.full_weight_bytes,
+            stored_ratio=built.stored_weight_bytes / built.full_weight_bytes,
             device=device_name(self._setting.device),
         )
         features = [found.features for found in measured]
@@ -221,16 +230,22 @@ class WalkCells:
     def _noise_seed(self, case: Clip) -> int:
         return seed_of(self._setting.config.seed, case.clip_id)
 
-    def _time(self, model: WorldModel, arm: Arm, case: Clip) -> LatencySummary | None:
-        """Return seconds a segment of one walk alone, decoding left out."""
+    def _time(
+        self, model: WorldModel, arm: Arm, case: Clip
+    ) -> tuple[LatencySummary | None, float | None]:
+        """Return seconds a segment of one walk alone, decoding left out, and of denoising alone."""
         if not self._setting.config.timed_segments:
-            return None
+            return None, None
         count = _WARM_UP_SEGMENTS + self._setting.config.timed_segments
         frames = min(case.num_frames, 1 + count * self.segment_frames)
         short = cut_short(case, frames)
         walked = walk(model, [short], self._plans(model, arm, [short]), [0])
         warm_up = min(_WARM_UP_SEGMENTS, len(walked.segment_seconds) - 1)
-        return summarise_seconds(walked.segment_seconds, num_warmup=warm_up)
+        whole, denoising = (
+            summarise_seconds(seconds, num_warmup=warm_up)
+            for seconds in (walked.segment_seconds, walked.denoise_seconds)
+        )
+        return whole, denoising.p50_seconds
 
     def _references(self, seed_index: int, arm: Arm, made: Sequence[Frames]) -> Sequence[Frames]:
         """Return the control's first frames of the same walks; the control keeps its own."""

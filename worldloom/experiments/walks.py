@@ -48,6 +48,7 @@ class Walked:
 
     latents: Float[Tensor, "B L C H W"]
     segment_seconds: list[float] = field(default_factory=list)
+    denoise_seconds: list[float] = field(default_factory=list)  # of the same, committing left out
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,9 @@ def walk(
     for segment in range(len(plans[0].chosen)):
         began = time.perf_counter()
         going.advance(segment, [segment_generator(seed, segment) for seed in seeds])
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
+        going.wait()
         seconds.append(time.perf_counter() - began)
-    return Walked(going.made[:, : going.length].cpu(), seconds)
+    return Walked(going.made[:, : going.length].cpu(), seconds, going.denoise_seconds)
 
 
 @torch.inference_mode()
@@ -144,6 +144,7 @@ class _Going:
         given: GivenPast | None,
     ) -> None:
         self.model, self._given = model, given
+        self.denoise_seconds: list[float] = []
         config = self._config = model.transformer.config
         self._plans = plans
         frame_poses = np.stack([session_poses(case) for case in cases])
@@ -170,11 +171,20 @@ class _Going:
         if given is not None and segment < given.num_segments:
             self._take(self._given_at(new), new, chosen)
             return
+        began = time.perf_counter()
         velocity = self._past.velocity(new, chosen)
         start = None
         if given is not None and given.start_sigma < 1:
             start = self._given_at(new)
-        self._take(self._solve(velocity, generators, start), new, chosen)
+        made = self._solve(velocity, generators, start)
+        self.wait()
+        self.denoise_seconds.append(time.perf_counter() - began)
+        self._take(made, new, chosen)
+
+    def wait(self) -> None:
+        """Return when the device has done what it was given."""
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
 
     def _take(self, made: Float[Tensor, "B C T H W"], new: slice, chosen: Chosen | None) -> None:
         """Keep what was made, and commit it or what is given instead."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from worldloom.evaluate.interval import BootstrapConfig
-from worldloom.evaluate.paired import difference_interval, mean_interval
+from worldloom.evaluate.paired import difference_interval, mean_interval, ratio_interval
 
 CONFIG = BootstrapConfig()
 
@@ -67,3 +67,27 @@ def test_unpaired_tables_are_refused():
         difference_interval(worlds(3), worlds(4), CONFIG)
     with pytest.raises(ValueError, match="as many seeds or one"):
         difference_interval(np.ones((2, 3)), np.ones((3, 3)), CONFIG)
+
+
+def test_a_ratio_is_of_means_and_drawn_in_pairs():
+    control = worlds()
+    found = ratio_interval(2 * control, control, CONFIG)
+    assert (found.mean, found.low, found.high) == pytest.approx((2, 2, 2))
+    assert ratio_interval(control, worlds(seed=1), CONFIG).high > 1.03
+    seeds = control * np.array([[1.0], [2.0], [3.0]])
+    assert ratio_interval(seeds, control, CONFIG).num_seeds == 3
+
+
+def test_nothing_is_divided_by_what_may_be_zero():
+    control = worlds() - 20
+    assert ratio_interval(worlds(), control, CONFIG) is None
+    nowhere = np.full((1, 4), np.nan)
+    assert ratio_interval(nowhere, nowhere, CONFIG) is None
+
+
+def test_a_ratio_is_of_the_worlds_that_both_have():
+    values, control = 3 * worlds(4), worlds(4)
+    values[0, 1] = np.nan
+    control[0, 2] = np.nan
+    found = ratio_interval(values, control, CONFIG)
+    assert (found.mean, found.num_worlds) == (pytest.approx(3), 2)

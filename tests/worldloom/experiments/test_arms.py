@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worldloom.experiments.arms import Arm, Experiment, WalkPlan
+from worldloom.experiments.claims import Claim
 
 ARMS = (Arm(name="a", title="one"), Arm(name="b", title="other"))
 
@@ -41,3 +42,10 @@ def test_a_walk_is_walked_by_arms_that_are_there_and_by_the_control():
     walk = WalkPlan(path="loop", num_segments=2, num_cases=1, arms=("b",))
     with pytest.raises(ValueError, match=r"walk loop: arms \['b'\], expected some of"):
         experiment(walks=(walk,))
+
+
+def test_a_claim_is_about_arms_and_walks_that_are_there():
+    for values in ({"arm": "c", "path": "loop"}, {"arm": "a", "path": "laps"}):
+        claim = Claim(says="s", figure="psnr_db", **values)
+        with pytest.raises(ValueError, match="claim 's': arms"):
+            experiment(claims=(claim,))

@@ -10,8 +10,10 @@ from worldloom.bench.record import this_machine
 from worldloom.evaluate.frechet import FrechetConfig
 from worldloom.evaluate.interval import BootstrapConfig
 from worldloom.experiments.arms import Arm, Experiment, WalkPlan
-from worldloom.experiments.book import FRECHET, make_book, read_book, write_book
+from worldloom.experiments.book import make_book, read_book, write_book
 from worldloom.experiments.cells import Cell, CellArrays, WalkRecord, cell_key
+from worldloom.experiments.claims import Claim, Limit
+from worldloom.experiments.novelty import FRECHET
 from worldloom.experiments.page import page_of
 
 FRECHET_CONFIG = FrechetConfig(channels=(2,), sizes=(0.5, 1.0), num_subsets=2)
@@ -19,6 +21,16 @@ EXPERIMENT = Experiment(
     name="e", question="Which?", control="plain",
     arms=(Arm(name="plain", title="as it is"), Arm(name="better", title="by a decibel")),
     walks=(WalkPlan(path="loop", num_segments=2, num_cases=8),), figures=("psnr_db", FRECHET),
+    claims=(
+        Claim(
+            says="better is better", figure="psnr_db", path="loop", arm="better",
+            comparison="difference", against="plain", limits={"procedural": Limit(least=1.05)},
+        ),
+        Claim(
+            says="nobody gets lost", figure="ssim", path="loop", arm="better",
+            limits={"procedural": Limit(least=1)},
+        ),
+    ),
 )  # fmt: skip
 
 
@@ -90,3 +102,12 @@ def test_a_book_comes_back_and_has_its_page(tmp_path):
     page = page_of(made)
     assert "| psnr_db | dB | " in page
     assert "+1.10 [" in page
+
+
+def test_claims_stand_on_the_page_with_what_came_of_them():
+    made = book()
+    assert [answer.outcome for answer in made.answers] == ["reached by the mean alone"]
+    page = page_of(made)
+    assert "| better is better<br>`psnr_db: better - plain`, loop | +1.10 [" in page
+    assert "; at least 1.05: **reached by the mean alone** |" in page
+    assert "nobody gets lost" not in page

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from worldloom.errors import ConfigError
-from worldloom.experiments.book import FRECHET
 from worldloom.experiments.catalogue import EXPERIMENTS, experiment
 from worldloom.experiments.figure_list import FIGURES
+from worldloom.experiments.novelty import FRECHET
 
 
 def test_every_experiment_asks_for_figures_that_are_measured():

@@ -49,12 +49,33 @@ def test_student_base_and_naive_base_differ_in_weights_and_steps(folders):
     assert torch.equal(second, third)
 
 
+def test_a_base_walks_in_other_steps_along_the_line_through_its_own_levels(folders):
+    def sampler(base_steps, **values):
+        arm = Arm.model_validate({"name": "a", "title": "one"} | values)
+        return build_arm(arm, folders, 0, CPU, lessons, base_steps).model.sampler
+
+    own = BASE_SAMPLER.sigmas
+    assert sampler(len(own), weights="base").sigmas == pytest.approx(own)
+    twice = sampler(2 * len(own), weights="base")
+    assert twice.sigmas[::2] == pytest.approx(own)
+    assert twice.sigmas[1] == pytest.approx((own[0] + own[1]) / 2)
+    assert twice.solver == BASE_SAMPLER.solver
+    assert sampler(9) == build(folders).model.sampler
+    naive = {"weights": "base", "is_naive": True}
+    assert sampler(9, **naive) == build(folders, **naive).model.sampler
+
+
 def test_eight_bits_weigh_less(folders):
     full, attention, every = (
         build(folders, quantization=kind) for kind in ("none", "int8-attention", "int8-all")
     )
     assert full.weight_bytes == full.full_weight_bytes
     assert every.weight_bytes < attention.weight_bytes < full.weight_bytes
+    assert every.stored_weight_bytes < every.weight_bytes
+    assert full.stored_weight_bytes == full.weight_bytes
+    for name, value in every.model.transformer.state_dict().items():  # walked as it is stored
+        if not name.endswith("weight_scale"):
+            assert torch.equal(value.half().to(value), value), name
     kept = [m for m in every.model.transformer.modules() if isinstance(m, Int8Linear)]
     assert len(kept) > 8
 

@@ -91,7 +91,9 @@ def cells_without_times(setting, cells):
     """The cells with the times of the new run, which differ."""
     found = run_experiment(setting)
     return [
-        cell.model_copy(update={"one_walk": other.one_walk})
+        cell.model_copy(
+            update={"one_walk": other.one_walk, "denoise_seconds": other.denoise_seconds}
+        )
         for cell, other in zip(cells, found, strict=True)
     ]
 

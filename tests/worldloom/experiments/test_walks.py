@@ -60,6 +60,8 @@ def test_a_batch_of_walks_is_what_sessions_give(cases, reach):
         expected, expected_frames = session_walk(model, case, seed)
         assert torch.allclose(latents, expected, atol=2e-4)
         assert np.abs(frames.astype(int) - expected_frames).max() <= 1
+    pairs = zip(walked.denoise_seconds, walked.segment_seconds, strict=True)
+    assert all(0 < denoising < whole for denoising, whole in pairs)
 
 
 def truth(model, cases):

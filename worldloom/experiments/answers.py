@@ -1,0 +1,127 @@
+"""What finished cells say of an experiment's claims.
+
+It knows where each figure of a claim comes from: walks, pooled patches, or what an arm costs. It
+does not know pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from worldloom.arrays import FloatArray
+from worldloom.evaluate.interval import BootstrapConfig
+from worldloom.evaluate.paired import (
+    SeededInterval,
+    difference_interval,
+    mean_interval,
+    ratio_interval,
+)
+from worldloom.experiments.cells import Cell, figure_table
+from worldloom.experiments.claims import (
+    COSTS,
+    DENOISE_SECONDS,
+    STORED_RATIO,
+    Answer,
+    Claim,
+    Found,
+    answer,
+)
+from worldloom.experiments.novelty import FRECHET, drawn_interval
+
+ByArm = Mapping[str, Sequence[Cell]]
+Draws = Mapping[str, FloatArray | None]
+
+
+def answers_of(
+    claims: Sequence[Claim],
+    world: str,
+    by_arm: ByArm,
+    frechet: Draws,
+    bootstrap: BootstrapConfig,
+) -> list[Answer]:
+    """Return the answers of one kind of walk in one world to claims about it.
+
+    A claim about an arm that was not run, or a figure that it has not, has no answer here.
+
+    Args:
+        claims: those of this kind of walk.
+        world: where it was walked.
+        by_arm: finished cells, seed by seed.
+        frechet: each arm's draws of Frechet's distance.
+        bootstrap: how intervals are drawn.
+    """
+    found = []
+    for claim in claims:
+        arms = [claim.arm] if claim.against is None else [claim.arm, claim.against]
+        if all(arm in by_arm and _has(by_arm[arm], frechet[arm], claim.figure) for arm in arms):
+            value = _found(claim, arms, by_arm, frechet, bootstrap)
+            found.append(answer(claim, world, value))
+    return found
+
+
+def cost_of(cells: Sequence[Cell], figure: str) -> float | None:
+    """Return the median over seeds of what an arm costs; None where it was not measured."""
+    if figure == STORED_RATIO:
+        costs = [cell.stored_ratio for cell in cells]
+    elif figure == DENOISE_SECONDS:
+        costs = [cell.denoise_seconds for cell in cells]
+    else:
+        costs = [cell.one_walk.p50_seconds if cell.one_walk else None for cell in cells]
+    known = [cost for cost in costs if cost is not None]
+    return float(np.median(known)) if known else None
+
+
+def _has(cells: Sequence[Cell], draws: FloatArray | None, figure: str) -> bool:
+    if figure == FRECHET:
+        return draws is not None
+    if figure in COSTS:
+        return cost_of(cells, figure) is not None
+    return bool(np.isfinite(figure_table(cells, figure)).all(axis=0).any())
+
+
+def _found(
+    claim: Claim, arms: Sequence[str], by_arm: ByArm, frechet: Draws, bootstrap: BootstrapConfig
+) -> Found | None:
+    cells = [by_arm[arm] for arm in arms]
+    if claim.figure in COSTS:
+        costs = [cost for own in cells if (cost := cost_of(own, claim.figure)) is not None]
+        return Found(mean=_compared(claim, costs))
+    interval = (
+        _of_patches(claim, arms, by_arm, frechet, bootstrap)
+        if claim.figure == FRECHET
+        else _of_walks(claim, [figure_table(own, claim.figure) for own in cells], bootstrap)
+    )
+    if interval is None:
+        return None
+    return Found(mean=interval.mean, low=interval.low, high=interval.high)
+
+
+def _compared(claim: Claim, values: Sequence[float]) -> float:
+    if claim.comparison == "value":
+        return values[0]
+    return values[0] - values[1] if claim.comparison == "difference" else values[0] / values[1]
+
+
+def _of_walks(
+    claim: Claim, tables: Sequence[FloatArray], bootstrap: BootstrapConfig
+) -> SeededInterval | None:
+    if claim.comparison == "value":
+        return mean_interval(tables[0], bootstrap)
+    if claim.comparison == "difference":
+        return difference_interval(tables[0], tables[1], bootstrap)
+    return ratio_interval(tables[0], tables[1], bootstrap)
+
+
+def _of_patches(
+    claim: Claim, arms: Sequence[str], by_arm: ByArm, frechet: Draws, bootstrap: BootstrapConfig
+) -> SeededInterval:
+    draws = [own for arm in arms if (own := frechet[arm]) is not None]
+    made = draws[0]
+    if claim.comparison == "difference":
+        made = draws[0] - draws[1]
+    elif claim.comparison == "ratio":
+        made = draws[0] / draws[1]
+    cells = by_arm[claim.arm]
+    return drawn_interval(made, (len(cells), len(cells[0].walks)), bootstrap)

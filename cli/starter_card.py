@@ -3,7 +3,7 @@
 `python -m cli.starter_card [FOLDER]` writes the tables that the folder's `MODEL_CARD.md` has
 markers for, by default the carried one's: parameters and bytes from the files themselves, how they
 were made from `training.json`, figures from what experiments left in `docs/results`. It measures
-nothing, and a figure whose file is not there is left out.
+nothing, and a figure of other weights, or whose file is not there, is left out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cli.figures import ROOT, between
 from worldloom.config import JsonValue
+from worldloom.experiments.cells import part_digests
 from worldloom.legs.carried import CARD_FILE, CARRIED, RECORD_FILE
 
 RESULTS = ROOT / "docs" / "results"
@@ -136,15 +137,23 @@ def training_table(record: Row) -> str:
     return _table(header, rows)
 
 
-def figures_table(results: Path, claims: Iterable[Claim] = CLAIMS) -> str:
-    """Return the figures that experiments left, with their intervals, by world."""
+def figures_table(results: Path, parts: Mapping[str, str], claims: Iterable[Claim] = CLAIMS) -> str:
+    """Return the figures that experiments left of these weights, with intervals, by world.
+
+    Args:
+        results: folder of experiments' pages.
+        parts: digest of each part of the weights, by its name.
+        claims: the figures that are wanted.
+    """
     rows = []
     for claim in claims:
         path = results / claim.experiment / ABLATION_FILE
         if not path.is_file():
             continue
-        left = json.loads(path.read_text())["rows"]
-        cells = [_cell(claim, world, left) for world in _WORLDS]
+        book = json.loads(path.read_text())
+        if parts not in book.get("starters", ()):
+            continue
+        cells = [_cell(claim, world, book["rows"]) for world in _WORLDS]
         if any(cells):
             page = f"docs/results/{claim.experiment}/ablation.md"
             rows.append((claim.label, *(cell or "-" for cell in cells), f"`{page}`"))
@@ -167,7 +176,7 @@ def main(arguments: Sequence[str]) -> None:
     tables: Mapping[str, Callable[[], str]] = {
         "files": lambda: files_table(folder),
         "training": lambda: training_table(json.loads((folder / RECORD_FILE).read_text())),
-        "figures": lambda: figures_table(RESULTS),
+        "figures": lambda: figures_table(RESULTS, part_digests(folder)),
     }
     for name, table in tables.items():
         start = f"<!-- {name}: made by python -m cli.starter_card -->"

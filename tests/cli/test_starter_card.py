@@ -23,6 +23,7 @@ LEG = {
     "before": {"held_out_loss": 0.9, "step": 0},
     "after": {"held_out_loss": 0.7, "step": 1500},
 }
+PARTS = {"student": "sha256:1"}
 CLAIMS = (
     Claim("memory over none", "memory", "ours", "psnr_db", is_difference=True),
     Claim("memory", "memory", "ours", "psnr_db"),
@@ -42,7 +43,8 @@ def results(tmp_path: Path) -> Path:
         {**row, "arm": "ours", "value": interval(18), "difference": interval(3)},
     ]
     (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "ablation.json").write_text(json.dumps({"rows": rows}))
+    book = {"starters": [{"student": "sha256:0"}, PARTS], "rows": rows}
+    (tmp_path / "memory" / "ablation.json").write_text(json.dumps(book))
     return tmp_path
 
 
@@ -66,10 +68,17 @@ def test_a_legs_row_says_what_it_took_and_what_came_of_it() -> None:
 
 
 def test_figures_have_their_interval_and_a_world_without_one_a_dash(results: Path) -> None:
-    table = figures_table(results, CLAIMS)
+    table = figures_table(results, PARTS, CLAIMS)
     assert "| memory over none | - | +3.00 dB [+2.00, +4.00], n = 3 x 24 |" in table
     assert "| memory | - | 18.00 dB [17.00, 19.00], n = 3 x 24 |" in table
     assert "nobody" not in table
+
+
+def test_figures_of_other_weights_are_left_out(results: Path) -> None:
+    assert "dB" not in figures_table(results, {"student": "sha256:2"}, CLAIMS)
+    path = results / "memory" / "ablation.json"
+    path.write_text(json.dumps({"rows": json.loads(path.read_text())["rows"]}))
+    assert "dB" not in figures_table(results, PARTS, CLAIMS)
 
 
 def test_the_card_is_written_between_its_markers(

@@ -87,6 +87,9 @@ class Book(Config):
     training: TrainingRecord | None = Field(
         None, description="how arms of the experiment's own were trained"
     )
+    starters: tuple[dict[str, str], ...] = Field(
+        (), description="digest of each starter's parts by name, a starter a training seed"
+    )
     answers: tuple[Answer, ...] = Field((), description="what came of the claims, by world")
     rows: tuple[Row, ...] = Field(description="figures")
     speeds: tuple[Speed, ...] = Field(description="times and sizes")

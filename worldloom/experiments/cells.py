@@ -33,6 +33,7 @@ from worldloom.train.checkpoint import write_atomically
 FIRST_FRAMES_SUFFIX = ".first.npz"
 MOST_FILM_FRAMES = 96
 _CHUNK_BYTES = 1 << 20
+_STARTER_PARTS = ("vae", "base", "student")
 
 HalfArray = NDArray[np.float16]
 
@@ -113,6 +114,12 @@ def folder_digest(folder: Path) -> str:
             while chunk := file.read(_CHUNK_BYTES):
                 found.update(chunk)
     return f"sha256:{found.hexdigest()}"
+
+
+def part_digests(starter: Path) -> dict[str, str]:
+    """Return the digests of a starter's VAE and transformers, by part; of those that are there."""
+    there = (part for part in _STARTER_PARTS if (starter / part).is_dir())
+    return {part: folder_digest(starter / part) for part in there}
 
 
 def film_part(frames: Frames) -> Frames:

@@ -23,6 +23,7 @@ from worldloom.distill.decoder_config import DecoderObjectiveConfig, decoder_par
 from worldloom.errors import ArtifactError, ConfigError
 from worldloom.evaluate.video_quality import Frames
 from worldloom.experiments.arms import Arm, Quantization
+from worldloom.experiments.cells import part_digests
 from worldloom.memory.config import BankConfig
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.model.vae.video_vae import VAEDecoder, VideoVAE, load_decoder, load_vae
@@ -70,6 +71,10 @@ class WeightFolders:
             return None
         folder = self._starter(seed_index) / decoder_part(arm.decoder_removed)
         return folder if folder.is_dir() else None
+
+    def starter_digests(self) -> list[dict[str, str]]:
+        """Return the digest of each starter's parts: whoever reads figures can tell of what."""
+        return [part_digests(starter) for starter in self.starters]
 
     def _starter(self, seed_index: int) -> Path:
         return self.starters[min(seed_index, len(self.starters) - 1)]

@@ -34,7 +34,7 @@ def publish(cells_folder: Path, folder: Path) -> tuple[Book, list[Path]]:
         left_out=record.left_out,
         bootstrap=BootstrapConfig(),
         frechet=record.frechet,
-    ).model_copy(update={"training": record.training})
+    ).model_copy(update={"training": record.training, "starters": record.starters})
     paths = [write_book(folder, book), *write_page(folder, book)]
     for cases in record.cases:
         place = (cases.world, cases.path)

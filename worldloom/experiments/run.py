@@ -34,6 +34,7 @@ def run_experiment(setting: Setting) -> list[Cell]:
         command=setting.command,
         machine=this_machine(setting.device),
         training=setting.training,
+        starters=tuple(setting.folders.starter_digests()),
         cases=(),
         left_out=tuple(left_out),
         frechet=setting.config.measure.frechet,

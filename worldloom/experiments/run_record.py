@@ -34,6 +34,9 @@ class RunRecord(Config):
     training: TrainingRecord | None = Field(
         None, description="how arms of the experiment's own were trained"
     )
+    starters: tuple[dict[str, str], ...] = Field(
+        (), description="digest of each starter's parts by name, a starter a training seed"
+    )
     cases: tuple[CasesConfig, ...] = Field(description="walks of each finished place, in order")
     left_out: tuple[str, ...] = Field(description="arms for which no weights were given")
     frechet: FrechetConfig = Field(description="the net of novel patches")

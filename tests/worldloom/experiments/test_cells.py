@@ -15,6 +15,7 @@ from worldloom.experiments.cells import (
     cell_key,
     cell_name,
     folder_digest,
+    part_digests,
     read_arrays,
     read_cell,
     read_first_frames,
@@ -96,3 +97,12 @@ def test_a_folders_digest_changes_with_a_byte_and_with_a_name(tmp_path):
     (tmp_path / "a").write_text("one")
     (tmp_path / "a").rename(tmp_path / "b")
     assert folder_digest(tmp_path) != first
+
+
+def test_a_starters_parts_are_told_from_each_other_and_from_what_is_not_there(tmp_path):
+    for part in ("vae", "student", "places"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "file").write_text(part)
+    found = part_digests(tmp_path)
+    assert set(found) == {"vae", "student"}
+    assert found["vae"] == folder_digest(tmp_path / "vae") != found["student"]

@@ -8,7 +8,7 @@ from small_weights import write_starter
 
 from worldloom.errors import ConfigError
 from worldloom.experiments.arms import Arm, Experiment, WalkPlan
-from worldloom.experiments.cells import read_arrays
+from worldloom.experiments.cells import part_digests, read_arrays
 from worldloom.experiments.figure_list import FIGURES
 from worldloom.experiments.figures import MeasureConfig
 from worldloom.experiments.networks import WeightFolders
@@ -109,6 +109,8 @@ def test_another_seed_is_another_cell(setting, cells):
 
 def test_a_book_a_page_a_plot_and_a_film_are_written(setting, cells, tmp_path):
     book, paths = publish(setting.folder, tmp_path)
+    [starter] = setting.folders.starters
+    assert book.starters == (part_digests(starter),)
     assert all(path.stat().st_size for path in paths)
     assert {path.name for path in paths} == {
         "ablation.json", "ablation.md", "ablation.png", "ablation-procedural-palindrome.mp4",

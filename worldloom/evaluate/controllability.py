@@ -164,7 +164,7 @@ def pixel_distance(first: Frames, second: Frames) -> float:
 def blur(images: Tensor, sigma: float) -> Tensor:
     """Return images [N, C, H, W] under a Gaussian blur of `sigma` pixels."""
     radius = max(1, round(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, dtype=images.dtype)
+    offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)
     padded = functional.pad(images, (radius, radius, radius, radius), mode="replicate")

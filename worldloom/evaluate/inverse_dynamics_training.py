@@ -99,15 +99,19 @@ def train_inverse_dynamics(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         network = InverseDynamics(config).to(device).train()
-    windows, answers = _lessons(clips, config, speed_metres)
+    windows, answers = (part.to(device) for part in _lessons(clips, config, speed_metres))
+    grain = generator  # of the device: drawn on a CPU it would take longer than learning
+    if device.type != "cpu":
+        grain = torch.Generator(device).manual_seed(training.seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=training.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=training.learning_rate, total_steps=training.num_steps
     )
     for step in range(training.num_steps):
         rows = torch.randint(len(windows), (training.batch_size,), generator=generator)
-        seen, told = _varied(windows[rows], answers[rows], generator)
-        loss = _loss(network(seen.to(device)), told.to(device))
+        rows = rows.to(device)
+        seen, told = _varied(windows[rows], answers[rows], generator, grain)
+        loss = _loss(network(seen), told)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -129,20 +133,24 @@ def _lessons(
 
 
 def _varied(
-    windows: Float[Tensor, "N 6 H W"], answers: Float[Tensor, "N 5"], generator: torch.Generator
+    windows: Float[Tensor, "N 6 H W"],
+    answers: Float[Tensor, "N 5"],
+    generator: torch.Generator,
+    grain: torch.Generator,
 ) -> tuple[Float[Tensor, "N 6 H W"], Float[Tensor, "N 5"]]:
     """Mirror, turn back in time, blur and grain some windows, and say what they then show."""
     keys, turn = answers[:, :NUM_KEYS], answers[:, NUM_KEYS:]
     for axis, order in ((3, _MIRRORED), (1, _BACKWARDS)):
-        is_chosen = torch.rand(len(windows), generator=generator) < 0.5
+        is_chosen = (torch.rand(len(windows), generator=generator) < 0.5).to(windows.device)
         windows = torch.where(is_chosen[:, None, None, None], windows.flip(axis), windows)
         keys = torch.where(is_chosen[:, None], keys[:, list(order)], keys)
         turn = torch.where(is_chosen[:, None], -turn, turn)
     if torch.rand((), generator=generator) < 0.5:
         sigma = 0.3 + _MAX_BLUR_PIXELS * float(torch.rand((), generator=generator))
         windows = blur(windows, sigma)
-    grain = _GRAIN * float(torch.rand((), generator=generator))
-    windows = windows + grain * torch.randn(windows.shape, generator=generator)
+    strength = _GRAIN * float(torch.rand((), generator=generator))
+    noise = torch.randn(windows.shape, generator=grain, device=grain.device)
+    windows = windows + strength * noise
     return windows, torch.cat([keys, turn], dim=1)
 
 

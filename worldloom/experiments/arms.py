@@ -56,6 +56,9 @@ class WalkPlan(Config):
     path: PathKind = Field(description="kind of way")
     num_segments: int = Field(ge=1, description="segments of a walk")
     num_cases: int = Field(ge=1, description="walks, where no other number is asked for")
+    locates: bool = Field(
+        True, description="whether cameras are found by render and compare where a world tells"
+    )
     probes: tuple[Probe, ...] = Field((), description="what else is tried on the recordings")
     arms: tuple[str, ...] | None = Field(
         None, min_length=1, description="arms that walk it, the control among them; None: all"

@@ -20,8 +20,8 @@ from worldloom.experiments.promised import (
 # Walks of about 8, 12 and 125 segments of three latents: 8, 9 and 94 seconds at 16 frames a second.
 _PALINDROMES = WalkPlan(path="palindrome", num_segments=12, num_cases=48)
 _FORWARD = WalkPlan(path="forward", num_segments=8, num_cases=32)
-_STILL = WalkPlan(path="still", num_segments=12, num_cases=16)
-_LONG = WalkPlan(path="laps", num_segments=125, num_cases=24, arms=("none", "ours"))
+_STILL = WalkPlan(path="still", num_segments=12, num_cases=16, locates=False)
+_LONG = WalkPlan(path="laps", num_segments=125, num_cases=24, arms=("none", "ours"), locates=False)
 
 _QUALITY = (
     "psnr_db",

@@ -6,6 +6,7 @@ that measure walks side by side. It does not know how cells are computed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ from worldloom.experiments.probes import ProbeConfig
 from worldloom.experiments.training_record import TrainingRecord
 
 Tell = Callable[[str], None]
+_WORKERS_NICENESS = 5
+
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
@@ -96,8 +99,7 @@ class Setting:
             self._pool = ProcessPoolExecutor(
                 self.config.num_workers,
                 mp_context=get_context("spawn"),
-                initializer=torch.set_num_threads,
-                initargs=(1,),
+                initializer=_give_way,
             )
         return list(self._pool.map(function, items))
 
@@ -161,6 +163,12 @@ class Setting:
             )
             save_inverse_dynamics(folder, network)
         return load_inverse_dynamics(folder)
+
+
+def _give_way() -> None:
+    """Let a process that measures stand behind the one that feeds the device and times it."""
+    torch.set_num_threads(1)
+    os.nice(_WORKERS_NICENESS)
 
 
 def _short(values: object) -> str:

@@ -123,6 +123,7 @@ class WalkCells:
             MEASURES_VERSION,
             resolved(arm),
             resolved(self.cases),
+            self.plan.locates,
             list(self.plan.probes),
             measured,
             folder_digest(folders.transformers_of(arm)[seed_index]),
@@ -271,9 +272,10 @@ class WalkCells:
         return [clip.frames for clip in self._setting.lessons(self.cases, training)]
 
     def _instruments(self) -> Instruments:
-        return Instruments(
-            self._setting.config.measure, self.segment_frames, self._setting.reader(self.cases)
-        )
+        measure = self._setting.config.measure
+        if not self.plan.locates:
+            measure = measure.model_copy(update={"pose_stride_frames": 0})
+        return Instruments(measure, self.segment_frames, self._setting.reader(self.cases))
 
     def _all_truths(self, instruments: Instruments) -> list[Truth]:
         if self._truths is None:

@@ -53,7 +53,7 @@ def test_mirrored_and_backward_windows_keep_their_meaning():
     meanings = set()
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
-        seen, told = training_module._varied(window, ahead_left, generator)
+        seen, told = training_module._varied(window, ahead_left, generator, generator)
         time = int(seen.amax(dim=(2, 3)).argmax())
         column = int(seen[0, time].mean(dim=0).argmax())
         is_mirrored, is_backward = column > 3, time == 5

@@ -98,6 +98,24 @@ def cells_without_times(setting, cells):
     ]
 
 
+def test_cameras_are_found_where_a_plan_says_so(setting):
+    config = CONFIG.model_copy(
+        update={"num_cases": 1, "measure": MeasureConfig(pose_stride_frames=24)}
+    )
+
+    def located(*, locates):
+        plan = EXPERIMENT.walks[0].model_copy(update={"locates": locates})
+        asked = EXPERIMENT.model_copy(update={"walks": (plan,)})
+        folder = setting.folder.parent / f"located-{locates}"
+        cell = run_experiment(Setting(asked, config, setting.folders, folder, setting.device, ""))[
+            0
+        ]
+        return cell.walks[0].values["recording_yaw_error_degrees"]
+
+    assert located(locates=True) is not None
+    assert located(locates=False) is None
+
+
 def test_another_seed_is_another_cell(setting, cells):
     config = CONFIG.model_copy(update={"seed": 1})
     other = Setting(EXPERIMENT, config, setting.folders, setting.folder.parent / "other",

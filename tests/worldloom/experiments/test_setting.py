@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_several_processes_answer_in_order():
     shared = setting(num_workers=2)
     try:
         assert shared.mapped(abs, range(-3, 3)) == [3, 2, 1, 0, 1, 2]
+    finally:
+        shared.close()
+
+
+def niceness(_item):
+    return os.nice(0)
+
+
+def test_processes_that_measure_stand_behind_the_one_that_walks():
+    shared = setting(num_workers=2)
+    try:
+        assert shared.mapped(niceness, [0]) == [os.nice(0) + 5]
     finally:
         shared.close()
 

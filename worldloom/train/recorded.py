@@ -38,6 +38,7 @@ class Recorded:
         """Record nothing yet; `rounds_weights`: under autocast, by a twin of rounded weights."""
         self._network, self._compute, self._rounds = network, compute, rounds_weights
         self._recordings: dict[Hashable, _Recording] = {}
+        self._twins: dict[Hashable, _Twin] = {}  # recordings read their weights, so they stay
 
     def __call__(self, *inputs: Tensor) -> tuple[Output, ...]:
         """Return what `compute` returns; the first call of these shapes records it."""
@@ -46,15 +47,13 @@ class Recorded:
         learnt = [p for p in self._network.parameters() if p.requires_grad]
         parameters = learnt if torch.is_grad_enabled() else []
         dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
-        key = (
-            tuple((x.shape, x.dtype) for x in inputs),
-            len(parameters),
-            next(self._network.parameters()).data_ptr(),
-            dtype,
-        )
+        of_network = (next(self._network.parameters()).data_ptr(), dtype)
+        key = (tuple((x.shape, x.dtype) for x in inputs), len(parameters), of_network)
         recording = self._recordings.get(key)
         if recording is None:
-            twin = _Twin(self._network, dtype if self._rounds else None)
+            if of_network not in self._twins:
+                self._twins[of_network] = _Twin(self._network, dtype if self._rounds else None)
+            twin = self._twins[of_network]
             recording = _Recording(twin, self._compute, inputs, is_learnt=bool(parameters))
             self._recordings[key] = recording
         if not parameters:

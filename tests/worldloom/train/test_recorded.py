@@ -18,7 +18,9 @@ class Recorded:
 
     def __init__(self, module: nn.Module, *, rounds_weights: bool = False) -> None:
         self._recorded = RecordedTuple(
-            module, lambda network, x: (network(x),), rounds_weights=rounds_weights
+            module,
+            lambda network, x: (network(x.to(network[0].weight.dtype)),),
+            rounds_weights=rounds_weights,
         )
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -62,9 +64,11 @@ def test_replays_follow_inputs_weights_and_shapes(
     made = network("cuda")
     recorded = Recorded(made, rounds_weights=rounds_weights)
     most = 1e-6 if precision == torch.float32 else 2e-2
-    with torch.autocast("cuda", dtype=precision, enabled=precision != torch.float32):
-        for seed in range(4):
-            x = inputs(seed, "cuda", rows=5 + seed % 2)
+    others = []
+    for seed in range(4):
+        x = inputs(seed, "cuda", rows=5 + seed % 2)
+        # Entered anew, since autocast remembers weights as they were.
+        with torch.autocast("cuda", dtype=precision, enabled=precision != torch.float32):
             assert distance(recorded(x), made(x)) < most
             found, wanted = gradients(made, recorded(x)), gradients(made, made(x))
             for one, other in zip(found, wanted, strict=True):
@@ -72,8 +76,12 @@ def test_replays_follow_inputs_weights_and_shapes(
                 assert distance(one, other) < most
             with torch.no_grad():
                 assert distance(recorded(x), made(x)) < most
-                for parameter in made.parameters():
-                    parameter.add_(0.1 * torch.randn_like(parameter))
+        # What a recording reads is nobody else's memory.
+        others += [torch.full_like(p, 7.0, dtype=precision) for p in made.parameters()]
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    assert all(bool((other == 7.0).all()) for other in others)
 
 
 @ON_GPU

@@ -32,6 +32,10 @@ class DistillationConfig(Config):
         description="blocks: each block's passes as fused kernels; recorded: passes as they are, "
         "recorded and replayed as CUDA graphs; recorded_blocks: both",
     )
+    draws_noise_on_device: bool = Field(
+        False,
+        description="draw noise where the networks are: faster on a GPU, other than a CPU's",
+    )
     critic_updates_per_student_update: int = Field(
         3, ge=1, description="updates of the critic for each of the student"
     )

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from worldloom.config import JsonValue, digest_of, resolved
 from worldloom.data.latents import LatentClips
+from worldloom.diffusion.from_host import to_device
 from worldloom.diffusion.schedule import add_noise, sample_sigma, velocity_to_x0
 from worldloom.distill.config import DistillationConfig
+from worldloom.distill.draws import Draws
 from worldloom.distill.scored_segments import Scored, ScoredSegments
 from worldloom.distill.self_forcing import generate_with_gradient
 from worldloom.errors import TrainingError
@@ -187,41 +189,43 @@ class Distillation:
             report(student.num_steps, self.config.num_steps, told)
 
     def _update(self, student: Learner, critic: Learner) -> dict[str, float]:
-        generator = step_generator(self.config.seed, student.num_steps)
+        draws = self._draws(student.num_steps)
         row: dict[str, float] = {}
         for _ in range(self.config.critic_updates_per_student_update):
-            row["critic_loss"] = self._update_critic(critic, generator)
-        scored = self._scored_segment(generator)
+            row["critic_loss"] = self._update_critic(critic, draws)
+        scored = self._scored_segment(draws)
         losses: dict[str, float] = {}
         loss = student.compute(
-            lambda: self._student_loss(scored.view, scored.recorded, generator, losses)
+            lambda: self._student_loss(scored.view, scored.recorded, draws, losses)
         )
         row["student_loss"] = self._finite("student", loss, scored)
         row["student_gradient_norm"] = student.step(loss)
         return row | losses
 
-    def _update_critic(self, critic: Learner, generator: torch.Generator) -> float:
-        scored = self._scored_segment(generator)
-        loss = critic.compute(
-            lambda: self._critic_loss(scored.view, scored.recorded.shape, generator)
-        )
+    def _draws(self, step: int) -> Draws:
+        generator = step_generator(self.config.seed, step)
+        if self.config.draws_noise_on_device:
+            return Draws.with_noise_on(self._device, generator)
+        return Draws.of_host(generator)
+
+    def _update_critic(self, critic: Learner, draws: Draws) -> float:
+        scored = self._scored_segment(draws)
+        loss = critic.compute(lambda: self._critic_loss(scored.view, scored.recorded.shape, draws))
         value = self._finite("critic", loss, scored)
         critic.step(loss)
         return value
 
-    def _scored_segment(self, generator: torch.Generator) -> Scored:
-        return self.segments.next(self.student, self._device, generator)
+    def _scored_segment(self, draws: Draws) -> Scored:
+        return self.segments.next(self.student, self._device, draws)
 
-    def _critic_loss(
-        self, view: SegmentView, shape: torch.Size, generator: torch.Generator
-    ) -> Tensor:
+    def _critic_loss(self, view: SegmentView, shape: torch.Size, draws: Draws) -> Tensor:
         with torch.no_grad():
             velocity = self._velocity_of(self.student, self.conditioner, view)
             made = generate_with_gradient(
-                velocity, tuple(shape), self.config.sampler, generator, self._device
+                velocity, tuple(shape), self.config.sampler, draws, self._device
             ).detach()
-        sigma = self._score_sigma(len(made), generator)
-        noise = torch.randn(made.shape, generator=generator).to(self._device)
+        sigma = self._score_sigma(len(made), draws.choices)
+        noise = draws.normal(tuple(made.shape), self._device)
         predicted = self._velocity_of(self.critic, self.conditioner, view)(
             add_noise(made, noise, sigma), sigma
         )
@@ -231,14 +235,14 @@ class Distillation:
         self,
         view: SegmentView,
         recorded: Tensor,
-        generator: torch.Generator,
+        draws: Draws,
         losses: dict[str, float],
     ) -> Tensor:
         velocity = self._velocity_of(self.student, self.conditioner, view)
         made = generate_with_gradient(
-            velocity, tuple(recorded.shape), self.config.sampler, generator, self._device
+            velocity, tuple(recorded.shape), self.config.sampler, draws, self._device
         )
-        target = self._matched(made.detach(), view, generator)
+        target = self._matched(made.detach(), view, draws)
         matching = 0.5 * (made - target).square().mean()
         regression = (made - recorded).square().mean()
         losses["matching_loss"] = float(matching.detach())
@@ -246,10 +250,10 @@ class Distillation:
         return matching + self.config.regression_weight * regression
 
     @torch.no_grad()
-    def _matched(self, made: Tensor, view: SegmentView, generator: torch.Generator) -> Tensor:
+    def _matched(self, made: Tensor, view: SegmentView, draws: Draws) -> Tensor:
         """Return made minus the normalised difference of the two scores (DMD eq. 7, 8)."""
-        sigma = self._score_sigma(len(made), generator)
-        noise = torch.randn(made.shape, generator=generator).to(self._device)
+        sigma = self._score_sigma(len(made), draws.choices)
+        noise = draws.normal(tuple(made.shape), self._device)
         noisy = add_noise(made, noise, sigma)
         of_teacher, of_critic = (
             velocity_to_x0(
@@ -263,7 +267,7 @@ class Distillation:
     def _score_sigma(self, count: int, generator: torch.Generator) -> Tensor:
         low, high = self.config.min_sigma, self.config.max_sigma
         sigma = sample_sigma(count, self.config.teacher_steps_shift, generator, low=low, high=high)
-        return sigma.to(self._device)
+        return to_device(sigma, self._device)
 
     @property
     def _device(self) -> torch.device:

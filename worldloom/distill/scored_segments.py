@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from worldloom.distill.config import DistillationConfig
+from worldloom.distill.draws import Draws
 from worldloom.errors import TrainingError
 from worldloom.model.transformer import WorldModelTransformer
 from worldloom.rollout.segment import Conditioner
@@ -67,14 +68,12 @@ class ScoredSegments:
         self._velocities = velocities
         self._rollout: _Rollout | None = None
 
-    def next(
-        self, student: WorldModelTransformer, device: torch.device, generator: torch.Generator
-    ) -> Scored:
+    def next(self, student: WorldModelTransformer, device: torch.device, draws: Draws) -> Scored:
         """Return the next segment to score."""
         config, size = self.config, student.config.segment_latents
         at = self._rollout
         if at is None or config.rollouts == "fresh" or at.scored == at.last:
-            at = self._rollout = self._begin(device, generator)
+            at = self._rollout = self._begin(device, draws.choices)
             batch = self.clips.batch(at.rows).to(device)
             ahead = range(at.first, at.last if config.rollouts == "fresh" else at.first)
         else:
@@ -87,11 +86,12 @@ class ScoredSegments:
             replaced,
             ahead,
             config.sampler,
-            generator,
+            draws.noise,
             self._velocities,
         ).float()
         at.scored = ahead.stop
-        hidden = torch.rand(len(at.rows), generator=generator) < config.hide_context_probability
+        chance = torch.rand(len(at.rows), generator=draws.choices)
+        hidden = chance < config.hide_context_probability
         view = view_segment(batch, at.latents, at.scored, size, hidden.to(device))
         start = segment_start(at.scored, student.config)
         recorded = batch.latents[:, start : start + size].transpose(1, 2)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldloom.diffusion.schedule import add_noise, velocity_to_x0
+from worldloom.distill.draws import Draws
 from worldloom.rollout.config import SamplerConfig
 from worldloom.train.self_rollout import (
     SegmentView,
@@ -39,18 +40,19 @@ def generate_with_gradient(
     velocity: Velocity,
     shape: tuple[int, ...],
     sampler: SamplerConfig,
-    generator: torch.Generator,
+    draws: Draws,
     device: torch.device,
 ) -> Float[Tensor, "B C T H W"]:
     """Return the clean estimate at a random exit step, the one with a gradient."""
     count = len(sampler.sigmas)
-    exit_step = int(torch.randint(0, count, (), generator=generator))
-    x = torch.randn(shape, generator=generator).to(device)
+    exit_step = int(torch.randint(0, count, (), generator=draws.choices))
+    x = draws.normal(shape, device)
     for step, sigma_value in enumerate(sampler.sigmas[: exit_step + 1]):
         sigma = torch.full((shape[0],), sigma_value, device=device)
         with torch.set_grad_enabled(step == exit_step):
             x0 = velocity_to_x0(x, velocity(x, sigma), sigma)
         if step < exit_step:
-            fresh = torch.randn(shape, generator=generator).to(device)
-            x = add_noise(x0, fresh, torch.full_like(sigma, sampler.sigmas[step + 1]))
+            x = add_noise(
+                x0, draws.normal(shape, device), torch.full_like(sigma, sampler.sigmas[step + 1])
+            )
     return x0

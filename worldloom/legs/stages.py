@@ -132,6 +132,7 @@ def distil(leg: Leg, scratch: Path) -> LegResult:
             "num_steps": min(recipe.num_steps, config.max_steps),
             "sampler": resolved(leg.model.sampler),
             "compilation": fast if config.compiles else "none",
+            "draws_noise_on_device": leg.device.type == "cuda",
             "seed": config.seed,
             "deterministic": leg.device.type == "cpu",
             "log_every_steps": min(_LOG_EVERY, config.max_steps),

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from worldloom.diffusion.from_host import to_device
 from worldloom.diffusion.solver import solve
 from worldloom.model.attention import BlockContext
 from worldloom.model.transformer import Context, PreparedSegment, WorldModelTransformer
@@ -202,10 +203,11 @@ def roll_out(
     shown = torch.zeros(len(latents), dtype=torch.bool, device=latents.device)
     for index in segments:
         view = view_segment(batch, latents, index, size, shown)
-        noise = torch.randn(segment_shape(latents, size), generator=generator)
+        shape, there = segment_shape(latents, size), generator.device
+        noise = to_device(torch.randn(shape, generator=generator, device=there), latents.device)
         sigmas = torch.tensor([*sampler.sigmas, 0.0])
         velocity = velocities(student, conditioner, view)
-        made = solve(velocity, noise.to(latents.device), sigmas, sampler.solver, generator)
+        made = solve(velocity, noise, sigmas, sampler.solver, generator)
         start = 1 + index * size
         latents[:, start : start + size] = made.transpose(1, 2)
     return latents

@@ -7,6 +7,7 @@ from tiny import CONFIG, tiny_clips, tiny_transformer
 
 from worldloom.distill.config import DistillationConfig
 from worldloom.distill.dmd import Distillation, require_alone
+from worldloom.distill.draws import Draws
 from worldloom.errors import TrainingError
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.train.tracking import NullTracker
@@ -41,10 +42,10 @@ def generator(seed=0):
 
 def test_a_critic_that_agrees_with_the_teacher_leaves_the_student_alone():
     run = distillation()
-    scored = run._scored_segment(generator())
+    scored = run._scored_segment(Draws.of_host(generator()))
     view, recorded = scored.view, scored.recorded
     made = torch.randn(recorded.shape, generator=generator(1))
-    torch.testing.assert_close(run._matched(made, view, generator(2)), made)
+    torch.testing.assert_close(run._matched(made, view, Draws.of_host(generator(2))), made)
 
 
 def test_the_student_is_pushed_from_the_critics_estimate_towards_the_teachers():
@@ -52,10 +53,10 @@ def test_the_student_is_pushed_from_the_critics_estimate_towards_the_teachers():
     with torch.no_grad():
         for parameter in run.critic.head.parameters():
             parameter.add_(0.05)
-    scored = run._scored_segment(generator())
+    scored = run._scored_segment(Draws.of_host(generator()))
     view, recorded = scored.view, scored.recorded
     made = torch.randn(recorded.shape, generator=generator(1))
-    push = run._matched(made, view, generator(2)) - made
+    push = run._matched(made, view, Draws.of_host(generator(2))) - made
     assert push.abs().max() > 0
     # The critic's velocity is larger, so its clean estimate is lower: the push goes up with it.
     from worldloom.diffusion.schedule import add_noise, velocity_to_x0
@@ -127,7 +128,7 @@ def test_the_critic_is_updated_so_often_for_each_update_of_the_student(ratio, mo
 
 def test_segments_are_as_long_as_configured():
     run = distillation()
-    assert run._scored_segment(generator()).recorded.shape[2] == CONFIG.segment_latents
+    assert run._scored_segment(Draws.of_host(generator())).recorded.shape[2] == CONFIG.segment_latents
 
 
 def test_several_processes_are_refused():

@@ -7,6 +7,7 @@ import torch
 from tiny import CONFIG, INTRINSICS, tiny_clips, tiny_transformer
 
 from worldloom.distill.config import DistillationConfig
+from worldloom.distill.draws import Draws
 from worldloom.distill.scored_segments import ScoredSegments
 from worldloom.memory.retrieval import RetrievalConfig
 from worldloom.rollout.segment import Conditioner
@@ -25,7 +26,7 @@ def segments(**values: object) -> ScoredSegments:
 
 def own_segments(source: ScoredSegments, seed: int) -> tuple[int, list[int]]:
     """The scored segment, and which ones before it are not as recorded."""
-    scored = source.next(STUDENT, CPU, torch.Generator().manual_seed(seed))
+    scored = source.next(STUDENT, CPU, Draws.of_host(torch.Generator().manual_seed(seed)))
     view, size = scored.view, CONFIG.segment_latents
     made, recorded = view.latents[:, 1:], view.batch.latents[:, 1:]
     own = [
@@ -71,12 +72,12 @@ def test_persistent_rollouts_score_one_segment_more_each_time() -> None:
 
 def test_hidden_contexts_have_their_chance() -> None:
     always = segments(hide_context_probability=1.0)
-    scored = always.next(STUDENT, CPU, torch.Generator().manual_seed(3))
+    scored = always.next(STUDENT, CPU, Draws.of_host(torch.Generator().manual_seed(3)))
     assert not scored.view.is_valid[:, :-1].any()
     assert scored.view.is_valid[:, -1].all()
 
 
 def test_the_clips_are_named() -> None:
-    scored = segments().next(STUDENT, CPU, torch.Generator().manual_seed(0))
+    scored = segments().next(STUDENT, CPU, Draws.of_host(torch.Generator().manual_seed(0)))
     assert set(scored.clip_ids) <= set(CLIPS.clip_ids)
     assert len(scored.clip_ids) == 2

@@ -1,6 +1,7 @@
 import torch
 from tiny import CONFIG, INTRINSICS, tiny_clips, tiny_transformer
 
+from worldloom.distill.draws import Draws
 from worldloom.distill.self_forcing import (
     generate_with_gradient,
     roll_out,
@@ -86,7 +87,11 @@ def test_only_the_exit_step_carries_a_gradient():
     for seed in range(12):
         calls.clear()
         made = generate_with_gradient(
-            velocity, (2, 4, SIZE, 4, 4), SAMPLER, generator(seed), torch.device("cpu")
+            velocity,
+            (2, 4, SIZE, 4, 4),
+            SAMPLER,
+            Draws.of_host(generator(seed)),
+            torch.device("cpu"),
         )
         assert calls == [False] * (len(calls) - 1) + [True]
         assert made.requires_grad

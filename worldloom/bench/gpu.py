@@ -229,8 +229,8 @@ def _play(config: GpuBenchConfig, model: WorldModel, warmup: float, seconds: flo
     session = session_of(config, model)
     player: LiveSession = session
     play = Play(player, config.jpeg_quality, config.num_encoders, config.seed)
-    play.play(warmup, least_segments=full_after(model))
-    played = Played(tuple(play.play(seconds)), num_warmup=len(play.segments))
+    num_warmup = len(play.play(warmup, least_segments=full_after(model)))
+    played = Played(tuple(play.play(seconds)), num_warmup)
     play.close()
     session.close()
     return played

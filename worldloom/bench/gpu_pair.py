@@ -12,8 +12,9 @@ import gc
 import logging
 import multiprocessing
 import os
+import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,6 +28,7 @@ from worldloom.bench.gpu import GpuBenchConfig, World, full_after, session_of
 from worldloom.bench.gpu_machine import require_lone_gpu, software_note
 from worldloom.bench.gpu_parts import Repeats, device_seconds, velocity_of
 from worldloom.bench.gpu_report import Played, notes_of, relative_error
+from worldloom.bench.gpu_timeline import PARTS, Timeline
 from worldloom.bench.live import Play
 from worldloom.bench.model import random_inputs
 from worldloom.bench.record import BenchReport, Measurement, Table, measured, this_machine
@@ -57,6 +59,7 @@ class _Way:
     step: Measurement
     choices: tuple[str, ...]
     velocity: Tensor
+    parts: Mapping[str, Sequence[float]]  # what each took in the segments that count, ms
 
 
 def measure_pair(
@@ -77,6 +80,7 @@ def measure_pair(
     if torch.cuda.device_count() < _NUM_GPUS:
         message = f"{torch.cuda.device_count()} GPUs on this machine: expected {_NUM_GPUS}"
         raise MachineError(message)
+    _take_half_of_the_cores()
     for index in range(_NUM_GPUS):
         require_lone_gpu(torch.device("cuda", index))
     is_shared = preset.transformer.layout == "reference"
@@ -126,18 +130,25 @@ def _second_process(
 
 
 def _be_second(config: GpuBenchConfig, preset: ModelPreset, num_segments: int, store: Path) -> None:
+    _take_half_of_the_cores()
     device = torch.device("cuda", 1)
     torch.cuda.set_device(device)
     model = World(config, preset, device).fresh()
     _take_share(config, model, num_segments, 1, store)
 
 
+def _take_half_of_the_cores() -> None:
+    """Leave the other process its half, or their threads would wait in one another's way.
+
+    Before anything is compiled: what was compiled for another number of threads is compiled again.
+    """
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // _NUM_GPUS))
+
+
 def _take_share(
     config: GpuBenchConfig, model: WorldModel, num_segments: int, rank: int, store: Path
 ) -> _Way:
     """Run one process's share from beginning to end; both do the same, frames apart."""
-    # Each has its half of the cores, or their threads would wait in one another's way.
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // _NUM_GPUS))
     dist.init_process_group(
         "nccl",
         init_method=f"file://{store}",
@@ -188,17 +199,24 @@ def _way(name: str, config: GpuBenchConfig, fast: FastModel, num_segments: int) 
     step = measured(
         "denoise step", "ms", [1e3 * one for one in seconds], num_warmup=config.num_warmup
     )
-    session = session_of(config, model)
-    play = Play(session, config.jpeg_quality, config.num_encoders, config.seed)
-    play.play(0.0, least_segments=full_after(model))
-    played = Played(
-        tuple(play.play(0.0, least_segments=num_segments)), num_warmup=len(play.segments)
-    )
+    timeline = Timeline()
+    session = session_of(config, timeline.of_model(model))
+    play = Play(timeline.of_session(session), config.jpeg_quality, config.num_encoders, config.seed)
+    with timeline.watched(model.decoder):
+        num_warmup = len(play.play(0.0, least_segments=full_after(model)))
+        played = Played(tuple(play.play(0.0, least_segments=num_segments)), num_warmup)
     play.close()
     session.close()
-    rate = played.frames_per_second
-    log_event(_LOGGER, "way_played", way=name, frames_per_second=rate, step_ms=step.median)
-    return _Way(name, played, step, fast.choices, velocity)
+    parts = timeline.milliseconds(num_segments - 1)
+    log_event(
+        _LOGGER,
+        "way_played",
+        way=name,
+        frames_per_second=played.frames_per_second,
+        step_ms=step.median,
+        parts={part: [round(one, 1) for one in taken] for part, taken in parts.items()},
+    )
+    return _Way(name, played, step, fast.choices, velocity, parts)
 
 
 def _generator(config: GpuBenchConfig, model: WorldModel) -> torch.Generator:
@@ -253,5 +271,24 @@ def _report(ways: list[_Way], command: str, preset: ModelPreset) -> BenchReport:
                 ),
                 rows=rows,
             ),
+            _parts_table(ways),
+        ),
+    )
+
+
+def _parts_table(ways: list[_Way]) -> Table:
+    """Return where a segment's time went, way by way, as the first process met it."""
+    return Table(
+        title="Where a segment's time goes, median (most) ms",
+        columns=("part", *(way.name for way in ways)),
+        rows=tuple(
+            (
+                part,
+                *(
+                    f"{statistics.median(way.parts[part]):.1f} ({max(way.parts[part]):.1f})"
+                    for way in ways
+                ),
+            )
+            for part in PARTS
         ),
     )

@@ -12,6 +12,7 @@ from services import contract
 from services.inference.fake_generator import FakeRelease
 from services.inference.library_release import LibraryRelease, open_library_release
 from services.inference.session_store import FolderSessionStore
+from services.starter_release import starter_release
 from worldloom.actions import Actions
 from worldloom.camera import Intrinsics
 from worldloom.errors import MachineError
@@ -66,6 +67,20 @@ def release(folder) -> LibraryRelease:
 def test_a_gpu_that_is_not_there_is_refused(folder):
     with pytest.raises(MachineError, match=r"device 'cuda:77': \d GPUs on this machine"):
         open_library_release(folder, "cuda:77")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_serves_nearly_the_cpus_frames(tmp_path):
+    starter_release(tmp_path / "starter")
+    shown = []
+    for device in ("cpu", "cuda:0"):
+        release = open_library_release(tmp_path / "starter", device)
+        assert release.release.model.device == torch.device(device)
+        walk, length = opened(release), release.frames_per_segment
+        frames = [walk.generate_segment(moves(segment, length)) for segment in range(3)]
+        shown.append(np.concatenate(frames).astype(float))
+        walk.close()
+    assert ((shown[0] - shown[1]) ** 2).mean() < 255**2 / 10**4  # 40 dB
 
 
 def moves(segment: int, num_frames: int) -> Actions:

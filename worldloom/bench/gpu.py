@@ -95,6 +95,12 @@ class GpuBenchConfig(Config):
     num_warmup: int = Field(5, ge=0, description="runs of each part thrown away first")
     jpeg_quality: int = Field(95, ge=1, le=100, description="quality of the encoded frames")
     num_encoders: int = Field(8, ge=1, description="threads that encode")
+    num_threads: int = Field(
+        1,
+        ge=1,
+        description="torch threads of the host, as of a server's process; its arithmetic is small, "
+        "and more would wait for threads that encode, or for another process's",
+    )
     seed: int = Field(0, ge=0, description="seed of weights, noise and the way")
     realtime: RealtimeConfig = Field(
         RealtimeConfig(cached_latents=128), description="how the model is run"
@@ -115,6 +121,7 @@ def measure_gpu(
     """
     shape = preset.transformer
     require_memory(shape, require_lone_gpu(device), name="model", weights="bf16")
+    torch.set_num_threads(config.num_threads)
     world = World(config, preset, device)
     model = world.fresh()
     inputs = random_inputs(

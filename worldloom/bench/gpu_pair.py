@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import logging
 import multiprocessing
-import os
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,7 +79,8 @@ def measure_pair(
     if torch.cuda.device_count() < _NUM_GPUS:
         message = f"{torch.cuda.device_count()} GPUs on this machine: expected {_NUM_GPUS}"
         raise MachineError(message)
-    _take_half_of_the_cores()
+    # Before anything is compiled, or it would be compiled again for this number.
+    torch.set_num_threads(config.num_threads)
     for index in range(_NUM_GPUS):
         require_lone_gpu(torch.device("cuda", index))
     is_shared = preset.transformer.layout == "reference"
@@ -130,19 +130,11 @@ def _second_process(
 
 
 def _be_second(config: GpuBenchConfig, preset: ModelPreset, num_segments: int, store: Path) -> None:
-    _take_half_of_the_cores()
+    torch.set_num_threads(config.num_threads)
     device = torch.device("cuda", 1)
     torch.cuda.set_device(device)
     model = World(config, preset, device).fresh()
     _take_share(config, model, num_segments, 1, store)
-
-
-def _take_half_of_the_cores() -> None:
-    """Leave the other process its half, or their threads would wait in one another's way.
-
-    Before anything is compiled: what was compiled for another number of threads is compiled again.
-    """
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // _NUM_GPUS))
 
 
 def _take_share(

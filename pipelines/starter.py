@@ -83,7 +83,12 @@ def _taught(folder: Path, preset: str) -> TaskValues:
         "distil_cold_start": distilled,
         "distil_multi_segment": distilled,
     }
-    return merged(fine_tuning_values(preset, base.transformer.frame_size), used_to)
+    tuned = fine_tuning_values(
+        preset,
+        base.transformer.frame_size,
+        has_narrow_decoder=(folder / _DECODER).is_file(),
+    )
+    return merged(tuned, used_to)
 
 
 def _digest(path: Path) -> str:

@@ -24,8 +24,10 @@ Values = Mapping[str, Mapping[str, JsonValue]]
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of everything fits into the demo's minutes."""
+    """How much of everything fits into the demo's minutes; clips are those of each source."""
 
+    train_clips: int
+    test_clips: int
     batch: int
     vae_steps: int
     transformer_steps: int
@@ -34,9 +36,25 @@ class Budget:
 
 
 _SMALL_PIXELS = 64 * 64
-_SMALL = Budget(8, vae_steps=60, transformer_steps=60, student_updates=30, decoder_steps=200)
+_SMALL = Budget(
+    train_clips=40,
+    test_clips=12,
+    batch=8,
+    vae_steps=60,
+    transformer_steps=60,
+    student_updates=30,
+    decoder_steps=200,
+)
 # A step of the 96x160 starter takes about eleven times as long.
-_LARGE = Budget(4, vae_steps=24, transformer_steps=14, student_updates=6, decoder_steps=40)
+_LARGE = Budget(
+    train_clips=24,
+    test_clips=8,
+    batch=4,
+    vae_steps=24,
+    transformer_steps=12,
+    student_updates=6,
+    decoder_steps=40,
+)
 
 
 def fine_tuning_values(
@@ -54,7 +72,9 @@ def fine_tuning_values(
     height, width = frame_size
     budget = _SMALL if height * width <= _SMALL_PIXELS else _LARGE
     batch, decoder_rate = budget.batch, 2e-4 if has_narrow_decoder else 1e-3
+    clips: dict[str, JsonValue] = {"train": budget.train_clips, "test": budget.test_clips}
     return {
+        "ingest": {"procedural_clips": clips, "vizdoom_clips": clips},
         "train_vae": {
             "objective": {"batch_size": batch},
             "trainer": {"num_steps": budget.vae_steps, "learner": {"learning_rate": 2e-5}},

@@ -20,14 +20,15 @@ def test_it_learns_more_slowly_than_from_nothing_and_ends_at_nothing(size: tuple
     assert (learner["schedule"], learner["final_fraction"]) == ("cosine", 0.0)
 
 
-def test_larger_frames_get_fewer_steps() -> None:
+def test_larger_frames_get_fewer_steps_and_clips() -> None:
     small, large = (
-        fine_tuning_values("demo", size, has_narrow_decoder=True)["train_transformer"]["trainer"][
-            "num_steps"
-        ]
-        for size in (SMALL, LARGE)
+        fine_tuning_values("demo", size, has_narrow_decoder=True) for size in (SMALL, LARGE)
     )
-    assert large < small / 3
+    steps = [values["train_transformer"]["trainer"]["num_steps"] for values in (small, large)]
+    assert steps[1] < steps[0] / 3
+    assert small["ingest"] == PRESETS["demo"]["ingest"]
+    for source in ("procedural_clips", "vizdoom_clips"):
+        assert large["ingest"][source]["train"] < small["ingest"][source]["train"]
 
 
 def test_it_is_the_demos_alone() -> None:

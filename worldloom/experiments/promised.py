@@ -33,10 +33,15 @@ def _above(procedural: float, vizdoom: float) -> Mapping[str, Limit]:
 def _obeys(arm: str) -> tuple[Claim, ...]:
     return (
         Claim(
-            says="camera's heading against the one asked for, by render and compare",
-            figure="yaw_error_degrees",
+            says="turn of a frame against the one asked for, by render and compare",
+            figure="turn_error_degrees_per_frame",
             arm=arm,
             limits={"procedural": Limit(most=0.5)},
+        ),
+        Claim(
+            says="heading against the one asked for, by render and compare",
+            figure="yaw_error_degrees",
+            arm=arm,
         ),
         Claim(
             says="turn of a frame against the one asked for, read by inverse dynamics",

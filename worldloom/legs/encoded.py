@@ -10,17 +10,17 @@ learns from them.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from worldloom.legs.clip_file import StoredClip
 from worldloom.model.vae.video_vae import VideoVAE
-from worldloom.train.checkpoint import write_atomically
 from worldloom.train.vae_windows import to_video
 
 _LATENTS = "latents"
@@ -44,9 +44,12 @@ class EncodedClips:
             except (OSError, SafetensorError, KeyError):
                 path.unlink(missing_ok=True)
         with torch.no_grad():
-            video = to_video(clip.frames.numpy()).to(self._device)
+            video = to_video(clip.frames.to(self._device))  # bytes travel, not numbers
             latents: Tensor = self._vae.encode(video)[0].transpose(0, 1).half()
-        write_atomically(path, save({_LATENTS: latents.cpu().contiguous()}))
+        # Whole or not there; a power cut may take it, since it can be made again.
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        save_file({_LATENTS: latents.cpu().contiguous()}, partial)
+        partial.replace(path)
         return latents
 
 

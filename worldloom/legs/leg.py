@@ -26,7 +26,7 @@ from worldloom.train.run_control import TimeBudget
 
 logger = logging.getLogger(__name__)
 
-_CLIPS_AT_ONCE = 8
+_CLIPS_AT_ONCE = 4
 _WAIT_SECONDS = 0.2
 _POLL_SECONDS = 0.5
 

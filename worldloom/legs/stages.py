@@ -167,7 +167,7 @@ def distil(leg: Leg, scratch: Path) -> LegResult:
 def train_decoder(leg: Leg, scratch: Path) -> LegResult:
     """Cut a share out of the VAE's decoder and teach what is left; the VAE stays as it is."""
     config = leg.config
-    vae = _required_vae(leg)
+    vae = _required_vae(leg).cpu()  # it follows its student to the device
     held_out = [clip.frames.numpy() for clip in leg.all_held_out()]
     first = [clip.frames.numpy() for clip in leg.first_clips()]
     settings = _over(DECODER_RECIPE.objective, {"batch_size": config.batch}, config.objective)

@@ -7,7 +7,7 @@ that measure walks side by side. It does not know how cells are computed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,6 +51,10 @@ class RunConfig(Config):
 
     worlds: tuple[WorldName, ...] = Field(("procedural",), min_length=1, description="where")
     num_cases: int | None = Field(None, ge=1, description="walks of each kind; None: as planned")
+    cases: Mapping[PathKind, int] = Field(
+        default_factory=dict,
+        description="walks of some kinds of way, where it is another number than num_cases",
+    )
     max_segments: int | None = Field(
         None, ge=1, description="longest walk, segments; None: as planned"
     )
@@ -124,6 +128,10 @@ class Setting:
             )
             raise ConfigError(message)
         return found
+
+    def num_cases(self, plan: WalkPlan) -> int:
+        """Return how many walks of a kind there are."""
+        return self.config.cases.get(plan.path, self.config.num_cases or plan.num_cases)
 
     def arms(self) -> list[Arm]:
         """Return the arms, the control first, with what this run asks of their decoders."""

@@ -83,7 +83,7 @@ class WalkCells:
         self.cases = CasesConfig(
             world=world,
             path=plan.path,
-            num_cases=config.num_cases or plan.num_cases,
+            num_cases=setting.num_cases(plan),
             num_frames=1 + segments * self.segment_frames,
             height=height,
             width=width,
@@ -112,6 +112,7 @@ class WalkCells:
                 "num_workers",
                 "worlds",
                 "num_cases",
+                "cases",
                 "max_segments",
                 "paths",
                 "decoder_steps",

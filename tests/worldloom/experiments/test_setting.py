@@ -38,6 +38,12 @@ def test_ways_are_those_that_are_asked_for():
         setting(paths=("loop",)).plans()
 
 
+def test_walks_of_a_kind_may_be_fewer_than_of_others():
+    asked = setting(num_cases=12, cases={"laps": 4})
+    assert [asked.num_cases(plan) for plan in MEMORY.walks] == [12, 4]
+    assert [setting().num_cases(plan) for plan in MEMORY.walks] == [48, 24]
+
+
 def test_several_processes_answer_in_order():
     shared = setting(num_workers=2)
     try:

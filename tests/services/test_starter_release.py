@@ -61,6 +61,16 @@ def test_it_is_made_once_and_walks(tmp_path: Path, starter: Path) -> None:
     assert frames.shape == (release.frames_per_segment, *tiny.FRAME_SIZE, 3)
 
 
+def test_it_is_made_anew_of_other_weights(tmp_path: Path, starter: Path) -> None:
+    folder = tmp_path / "starter"
+    first = starter_release(folder, starter)
+    write_places(starter, {WorldEntry(name="yard", prompt="a yard"): VIEW})
+    second = starter_release(folder, starter)
+    assert second != first
+    assert [world.name for world in load_release(folder).worlds] == ["yard"]
+    assert starter_release(folder, starter) == second
+
+
 def test_its_large_layers_are_in_8_bits(tmp_path: Path, starter: Path) -> None:
     starter_release(tmp_path / "starter", starter)
     transformer = load_release(tmp_path / "starter").model.transformer

@@ -27,6 +27,7 @@ from worldloom.experiments.training_record import SHARED, TrainingRecord
 PAGE_FILE, PLOT_FILE = "ablation.md", "ablation.png"
 _COLOURS = ("#c2570c", "#2563a8", "#4d7c0f", "#8a8a8a", "#7e22ce", "#0f766e")
 _DOTS_PER_INCH = 100
+_FILM_PIXELS, _FILM_CRF = 192, 26
 
 
 def page_of(book: Book) -> str:
@@ -60,13 +61,15 @@ def write_page(folder: Path, book: Book) -> list[Path]:
     return [page, plot]
 
 
-def write_film(
-    folder: Path, place: Place, films: Sequence[tuple[str, Frames]], *, factor: int = 3
-) -> Path:
-    """Write films of one walk side by side under their labels; return the path."""
+def write_film(folder: Path, place: Place, films: Sequence[tuple[str, Frames]]) -> Path:
+    """Write films of one walk side by side under their labels; return the path.
+
+    Pages lie in the repository, so films are no larger than it takes to see a difference.
+    """
     path = folder / f"ablation-{place[0]}-{place[1]}.mp4"
     labels, frames = [label for label, _ in films], [film for _, film in films]
-    write_mp4(path, side_by_side(frames, labels, factor=factor))
+    factor = max(1, _FILM_PIXELS // frames[0].shape[2])
+    write_mp4(path, side_by_side(frames, labels, factor=factor), crf=_FILM_CRF)
     return path
 
 

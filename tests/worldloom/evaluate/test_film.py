@@ -31,6 +31,14 @@ def test_the_same_frames_give_the_same_bytes(clips, tmp_path):
     assert len({(tmp_path / f"{name}.mp4").read_bytes() for name in "abc"}) == 1
 
 
+def test_a_coarser_film_is_smaller(clips, tmp_path):
+    sizes = []
+    for crf in (20, 26):
+        write_mp4(tmp_path / "film.mp4", clips[0].frames, crf=crf)
+        sizes.append((tmp_path / "film.mp4").stat().st_size)
+    assert sizes[1] < 0.75 * sizes[0]
+
+
 def test_odd_sizes_are_padded(tmp_path):
     write_mp4(tmp_path / "odd.mp4", np.zeros((3, 31, 33, 3), np.uint8))
     with av.open(str(tmp_path / "odd.mp4")) as container:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import av
 import pytest
 import torch
 from small_weights import write_starter
@@ -130,6 +131,8 @@ def test_a_book_a_page_a_plot_and_a_film_are_written(setting, cells, tmp_path):
     [starter] = setting.folders.starters
     assert book.starters == (part_digests(starter),)
     assert all(path.stat().st_size for path in paths)
+    with av.open(str(next(path for path in paths if path.suffix == ".mp4"))) as film:
+        assert film.streams.video[0].width == 3 * 192 + 2 * 6  # two arms beside the recording
     assert {path.name for path in paths} == {
         "ablation.json", "ablation.md", "ablation.png", "ablation-procedural-palindrome.mp4",
     }  # fmt: skip

@@ -111,6 +111,9 @@ def _of_walks(
         return mean_interval(tables[0], bootstrap)
     if claim.comparison == "difference":
         return difference_interval(tables[0], tables[1], bootstrap)
+    other = mean_interval(tables[1], bootstrap)
+    if claim.is_of_loss and other is not None and other.mean >= 0:
+        return None
     return ratio_interval(tables[0], tables[1], bootstrap)
 
 

@@ -61,6 +61,10 @@ class Claim(Config):
     arm: str = Field(description="of which arm")
     comparison: Comparison = Field("value", description="what of it")
     against: str | None = Field(None, description="the arm that it is compared with")
+    is_of_loss: bool = Field(
+        False,
+        description="a ratio of falls: asked only where the other arm's figure lies below zero",
+    )
     limits: Mapping[str, Limit] = Field(
         default_factory=dict, description="limits by world; the figure is printed in others"
     )
@@ -90,7 +94,7 @@ class Answer(Config):
     claim: Claim = Field(description="what was claimed")
     world: str = Field(description="where")
     found: Found | None = Field(
-        None, description="what was found; None for a ratio to what cannot be told from zero"
+        None, description="what was found; None for a ratio to what may be zero, or no fall"
     )
     outcome: Outcome = Field(description="what that says of the claim")
 

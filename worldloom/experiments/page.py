@@ -119,7 +119,8 @@ def _answer(answer: Answer) -> str:
     asked = f"; {limit.told}: **{answer.outcome}**" if limit else ""
     found = answer.found
     if found is None:
-        return f"no ratio: the interval of {answer.claim.against} holds 0{asked}"
+        kind = "does not fall" if answer.claim.is_of_loss else "may be 0"
+        return f"no ratio: that of {answer.claim.against} {kind}{asked}"
     if found.low is None or found.high is None:
         return f"{found.mean:.2f}{asked}"
     sign = "+" if answer.claim.comparison == "difference" else ""

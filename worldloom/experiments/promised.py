@@ -154,6 +154,7 @@ STUDENT_CLAIMS = (
         figure="drift_db_per_segment",
         arm="multi-segment",
         comparison="ratio",
+        is_of_loss=True,
         against="teacher",
         limits=_both(Limit(most=1.5)),
     ),
@@ -162,6 +163,7 @@ STUDENT_CLAIMS = (
         figure="own_past_slope_db_per_segment",
         arm="multi-segment",
         comparison="ratio",
+        is_of_loss=True,
         against="teacher",
         limits=_both(Limit(most=1.5)),
     ),
@@ -267,6 +269,7 @@ ERROR_BUFFER_CLAIMS = tuple(
         figure=figure,
         arm=arm,
         comparison="ratio",
+        is_of_loss=True,
         against="none",
         limits={"procedural": Limit(most=1, goal=0.6)},
     )

@@ -41,10 +41,12 @@ SLOPES = -np.random.default_rng(0).uniform(0.5, 1.5, 24)
 CELLS = {
     "teacher": [cell("teacher", SLOPES, seconds=3.0)],
     "student": [cell("student", 0.5 * SLOPES, seconds=0.2, stored_ratio=0.3)],
+    "rising": [cell("rising", -SLOPES)],
     "still": [cell("still", SLOPES - SLOPES.mean())],
 }
 DRAWS = {
     "teacher": np.array([4.0, 3.0, 5.0]), "student": np.array([2.0, 1.5, 2.5]), "still": None,
+    "rising": None,
 }  # fmt: skip
 
 
@@ -65,6 +67,15 @@ def test_what_may_be_zero_is_not_divided_by():
     limits = {"procedural": Limit(most=1)}
     [found] = answered("slope", comparison="ratio", against="still", limits=limits)
     assert (found.found, found.outcome) == (None, "no answer")
+
+
+def test_a_ratio_of_falls_is_of_what_falls():
+    [found] = answered("slope", comparison="ratio", against="teacher", is_of_loss=True)
+    assert found.found.mean == pytest.approx(0.5)
+    [none] = answered("slope", comparison="ratio", against="rising", is_of_loss=True)
+    assert none.found is None
+    [plain] = answered("slope", comparison="ratio", against="rising")
+    assert plain.found.mean < 0
 
 
 def test_a_difference_and_a_value_have_their_intervals():

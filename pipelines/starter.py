@@ -83,12 +83,7 @@ def _taught(folder: Path, preset: str) -> TaskValues:
         "distil_cold_start": distilled,
         "distil_multi_segment": distilled,
     }
-    tuned = fine_tuning_values(
-        preset,
-        base.transformer.frame_size,
-        has_narrow_decoder=(folder / _DECODER).is_file(),
-    )
-    return merged(tuned, used_to)
+    return merged(fine_tuning_values(preset, base.transformer.frame_size), used_to)
 
 
 def _digest(path: Path) -> str:

@@ -14,16 +14,14 @@ SMALL, LARGE = (64, 64), (96, 160)
 def test_it_learns_more_slowly_than_from_nothing_and_ends_at_nothing(size: tuple[int, int]) -> None:
     [learner, of_preset] = [
         values["train_transformer"]["trainer"]["learner"]
-        for values in (fine_tuning_values("demo", size, has_narrow_decoder=True), PRESETS["demo"])
+        for values in (fine_tuning_values("demo", size), PRESETS["demo"])
     ]
     assert learner["learning_rate"] < of_preset["learning_rate"] / 10
     assert (learner["schedule"], learner["final_fraction"]) == ("cosine", 0.0)
 
 
 def test_larger_frames_get_fewer_steps_and_clips() -> None:
-    small, large = (
-        fine_tuning_values("demo", size, has_narrow_decoder=True) for size in (SMALL, LARGE)
-    )
+    small, large = (fine_tuning_values("demo", size) for size in (SMALL, LARGE))
     steps = [values["train_transformer"]["trainer"]["num_steps"] for values in (small, large)]
     assert steps[1] < steps[0] / 3
     assert small["ingest"] == PRESETS["demo"]["ingest"]
@@ -32,12 +30,4 @@ def test_larger_frames_get_fewer_steps_and_clips() -> None:
 
 
 def test_it_is_the_demos_alone() -> None:
-    assert fine_tuning_values("smallest", LARGE, has_narrow_decoder=True) == {}
-
-
-def test_a_decoder_that_was_taught_learns_more_slowly_than_one_that_is_cut_anew() -> None:
-    taught, cut = (
-        fine_tuning_values("demo", LARGE, has_narrow_decoder=has)["distil_decoder"]["trainer"]
-        for has in (True, False)
-    )
-    assert taught["learner"]["learning_rate"] < cut["learner"]["learning_rate"]
+    assert fine_tuning_values("smallest", LARGE) == {}

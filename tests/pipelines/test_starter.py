@@ -76,10 +76,6 @@ def test_a_narrow_decoder_is_taught_further_where_there_is_one(folder: Path) -> 
     digest = hashlib.sha256(b"narrow").hexdigest()
     assert values["distil_decoder"]["starter"] == f"sha256:{digest}"
     assert values["distil_decoder"]["objective"]["removed"] == 0.5
-    taught = values["distil_decoder"]["trainer"]
-    (folder / "decoder-50" / "decoder.safetensors").unlink()
-    without = starter_values(find_pipeline("world_model"), folder, PRESET)["distil_decoder"]
-    assert taught != without["trainer"]
 
 
 def test_a_run_in_stages_takes_the_vae_and_trains_the_starters_shape(folder: Path) -> None:

@@ -10,8 +10,8 @@ The harm goes with the square of the rate: it is the noise of a few steps, and n
 gained that shows. So the base learns at 2e-6; a `freedoom` base, nine minutes of a GPU old, went by
 its 12 steps from 0.8084 to 0.8079. The VAE's decoder lost 0.01 dB of 29.85 by 24 steps at 1e-4 and
 gained 0.002 at 2e-5. A decoder of half the channels, taught for 235 steps before, gained 0.19 dB by
-40 steps at 1e-3 and 0.10 at 2e-4. How many steps there are hangs on how large frames are, since what
-counts is the time. It does not know the weights.
+40 steps at 1e-3 and 0.10 at 2e-4. How many steps there are hangs on how large frames are, since
+what counts is the time. It does not know the weights.
 """
 
 from __future__ import annotations

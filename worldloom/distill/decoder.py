@@ -11,20 +11,24 @@ stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from worldloom.diffusion.from_host import to_device
 from worldloom.distill.decoder_config import DecoderObjectiveConfig
 from worldloom.errors import ArtifactError
 from worldloom.model.vae.video_vae import VAEDecoder
 from worldloom.model.vae.wan_vae import WanVAEDecoder
 from worldloom.quantize.prune import prune_decoder
+from worldloom.train.recorded import Recorded
 from worldloom.train.vae_objective import psnr_db, reconstruction_parts
 from worldloom.train.vae_windows import (
     Frames,
+    Windows,
     draw_windows,
     fixed_windows,
     long_enough,
@@ -33,6 +37,8 @@ from worldloom.train.vae_windows import (
 
 __all__ = ["DecoderObjective", "DecoderObjectiveConfig", "TeacherVAE", "feature_distance"]
 
+Outputs = tuple[Tensor, ...]
+Compute = Callable[..., Outputs]
 DecoderT = TypeVar("DecoderT", VAEDecoder, WanVAEDecoder)
 DecoderT_co = TypeVar("DecoderT_co", VAEDecoder, WanVAEDecoder, covariant=True)
 
@@ -89,6 +95,8 @@ class DecoderObjective(Generic[DecoderT]):
             raise ArtifactError(message)
         self.student: DecoderT = (student or pruned.decoder).requires_grad_(requires_grad=True)
         self.module: nn.Module = self.student
+        self._teach = _run(_taught, vae, is_recorded=config.is_recorded)
+        self._answer = _run(_answered, self.student, is_recorded=config.is_recorded)
         self._train = long_enough(train, config.window_frames)
         windows = fixed_windows(
             long_enough(held_out, config.window_frames),
@@ -102,17 +110,30 @@ class DecoderObjective(Generic[DecoderT]):
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Return the loss of one random batch and its parts."""
+        return self.loss_of(self.draw(step, generator), step, generator)
+
+    def draw(self, step: int, generator: torch.Generator) -> Windows:
+        """Draw a step's windows."""
+        del step
+        config = self.config
+        return draw_windows(self._train, config.window_frames, config.batch_size, generator)
+
+    def names(self, batch: Windows) -> Sequence[str]:
+        """Return which training clips the windows were cut from."""
+        return [f"training clip {number}" for number in batch.clip_numbers]
+
+    def loss_of(
+        self, batch: Windows, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Return the loss of the windows and its parts."""
         del step
         config = self.config
         device = self._device()
-        windows = draw_windows(self._train, config.window_frames, config.batch_size, generator)
-        video = to_video(windows.frames.to(device))
-        with torch.no_grad():
-            latents = self.teacher.encode(video).float()
-            noise = torch.randn(latents.shape, generator=generator).to(device)
-            latents = latents + config.latent_noise * noise
-            target, teacher_features = self.teacher.decoder.decode_with_features(latents)
-        decoded, features = self.student.decode_with_features(latents)
+        video = to_video(batch.frames.to(device))
+        shape = (len(video), *self._held_out_latents.shape[1:])
+        noise = config.latent_noise * torch.randn(shape, generator=generator)
+        latents, target, *teacher_features = self._teach(video, to_device(noise, device))
+        decoded, *features = self._answer(latents)
         parts = reconstruction_parts(decoded.float(), target.float())
         if self._kept is not None:
             parts["feature"] = feature_distance(features, teacher_features, self._kept)
@@ -125,7 +146,8 @@ class DecoderObjective(Generic[DecoderT]):
             "feature": config.feature_weight,
         }
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-        return total, {f"decoder_{name}": float(part.detach()) for name, part in parts.items()}
+        found = torch.stack([part.detach() for part in parts.values()]).tolist()  # one wait
+        return total, {f"decoder_{name}": v for name, v in zip(parts, found, strict=True)}
 
     def add(self, frames: Frames) -> None:
         """Learn from one more clip, from the next batch on."""
@@ -150,6 +172,27 @@ class DecoderObjective(Generic[DecoderT]):
         device = next(self.student.parameters()).device
         self.teacher.to(device)
         return device
+
+
+def _run(compute: Compute, network: object, *, is_recorded: bool) -> Callable[..., Outputs]:
+    if not is_recorded:
+        return partial(compute, network)
+    assert isinstance(network, nn.Module), "what is recorded has parameters"
+    return Recorded(network, compute)
+
+
+def _taught(teacher: TeacherVAE[DecoderT], video: Tensor, noise: Tensor) -> Outputs:
+    """Return noisy latents, what the wide decoder makes of them, and its features."""
+    with torch.no_grad():
+        latents = teacher.encode(video).float() + noise
+        made: tuple[Tensor, list[Tensor]] = teacher.decoder.decode_with_features(latents)
+    return (latents, made[0], *made[1])
+
+
+def _answered(student: DecoderT, latents: Tensor) -> Outputs:
+    """Return what the narrow decoder makes of latents, and its features."""
+    made: tuple[Tensor, list[Tensor]] = student.decode_with_features(latents)
+    return (made[0], *made[1])
 
 
 def feature_distance(

@@ -31,4 +31,8 @@ class DecoderObjectiveConfig(Config):
     latent_noise: float = Field(
         0.1, ge=0, description="standard deviation of the noise both decoders see, latent units"
     )
+    is_recorded: bool = Field(
+        False,
+        description="on a GPU both decoders' passes are recorded and replayed as CUDA graphs",
+    )
     evaluation_windows: int = Field(16, ge=1, description="held-out windows of an evaluation")

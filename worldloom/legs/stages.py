@@ -170,7 +170,8 @@ def train_decoder(leg: Leg, scratch: Path) -> LegResult:
     vae = _required_vae(leg).cpu()  # it follows its student to the device
     held_out = [clip.frames.numpy() for clip in leg.all_held_out()]
     first = [clip.frames.numpy() for clip in leg.first_clips()]
-    settings = _over(DECODER_RECIPE.objective, {"batch_size": config.batch}, config.objective)
+    layer: dict[str, JsonValue] = {"batch_size": config.batch, "is_recorded": config.compiles}
+    settings = _over(DECODER_RECIPE.objective, layer, config.objective)
     objective = DecoderObjective(vae, settings, train=first, held_out=held_out)
 
     def take(clip: StoredClip) -> None:

@@ -8,7 +8,11 @@ last seen follows what the pixel is at frame f:
     revisited  seen at least `window_frames` ago, and not since: only memory can know it
     recent     seen within the window: the past that a model always sees holds it
 
-and a frame is static where the camera did not move from the frame before. Depth is needed at every
+Beside these three, a pixel is fresh when neither the start frame nor a frame as old as the window
+saw it: all that was ever seen of it, if anything, the model has made up itself just now. What is
+novel is a strip of a few pixels, since a frame later it is recent; what is fresh has area.
+
+And a frame is static where the camera did not move from the frame before. Depth is needed at every
 frame, so these masks exist for the procedural world; frames of other worlds are told apart by
 poses (`memory_consistency`). It does not know who generates frames.
 
@@ -48,17 +52,18 @@ class ViewMaskConfig(Config):
 
 @dataclass(frozen=True)
 class ViewMasks:
-    """What every pixel of a walk is; each pixel of frames 1 on is exactly one of the three."""
+    """What every pixel of a walk is; those of frames 1 on are one of the first three."""
 
     novel: Mask
     revisited: Mask
     recent: Mask
+    fresh: Mask
 
 
 def view_masks(
     depths: Depths, poses_c2w: Poses, intrinsics: Intrinsics, config: ViewMaskConfig
 ) -> ViewMasks:
-    """Return the masks of a walk; frame 0 is recent everywhere, since it is given.
+    """Return the masks of a walk; frame 0 is recent everywhere, since it is given, and not fresh.
 
     Args:
         depths: along the optical axis, metres.
@@ -77,15 +82,18 @@ def view_masks(
     rows, cols = (np.arange(cell // 2, size, cell, dtype=np.int64) for size in (height, width))
     last_seen = np.full((count, len(rows), len(cols)), _NEVER)
     last_seen[0] = 0
+    is_fresh = np.zeros(last_seen.shape, bool)
     for frame in range(1, count):
         points = _surface(depths[frame], poses_c2w[frame], intrinsics, rows, cols)
         sees = _sees(points, depths[:frame], poses_c2w[:frame], intrinsics, config)
         newest = frame - 1 - np.argmax(sees[::-1], axis=0)
+        old = max(1, frame - config.window_frames + 1)
+        is_fresh[frame] = ~sees[:old].any(axis=0).reshape(last_seen[0].shape)
         last_seen[frame] = np.where(sees.any(axis=0), newest, _NEVER).reshape(last_seen[0].shape)
     age = np.arange(count)[:, None, None] - last_seen
     is_seen = last_seen != _NEVER
     is_recent = is_seen & (age < config.window_frames)
-    masks = (~is_seen, is_seen & ~is_recent, is_recent)
+    masks = (~is_seen, is_seen & ~is_recent, is_recent, is_fresh)
     return ViewMasks(*(mask.repeat(cell, axis=1).repeat(cell, axis=2) for mask in masks))
 
 

@@ -52,7 +52,7 @@ Values = dict[str, float | None]
 
 # Part of every cell's key: raise it when a figure's meaning or what walks are told changes, so that
 # cells are made anew.
-MEASURES_VERSION = 5
+MEASURES_VERSION = 6
 
 _DRIFT_SEGMENTS = (2, 12)
 # A revisit within ten seconds at 16 frames a second, and those of the last lap.
@@ -133,13 +133,13 @@ def evenly(indices: IntArray, most: int) -> IntArray:
 
 
 def novel_mask(truth: Truth, config: MeasureConfig) -> BoolArray:
-    """Return the pixels that nobody had seen, bool [F, H, W].
+    """Return the pixels that only a model's guess can have filled, bool [F, H, W].
 
     Where a world tells no depth, all of a way that leads on counts as new once the view of its
     start has passed.
     """
     if truth.masks is not None:
-        return truth.masks.novel
+        return truth.masks.fresh
     shape = truth.case.frames.shape[:3]
     mask = np.zeros(shape, bool)
     if truth.case.trajectory == "forward":
@@ -234,12 +234,14 @@ def _late_over_early(similarity: FloatArray, at: IntArray) -> float | None:
 
 
 def _masked(frames: Frames, truth: Truth) -> Values:
-    masks = truth.masks
+    names, masks = ("revisited", "recent", "novel"), truth.masks
     if masks is None:
-        return {"revisited_psnr_db": None, "recent_psnr_db": None, "novel_psnr_db": None}
+        return {f"{name}_psnr_db": None for name in names}
     return {
-        f"{name}_psnr_db": _finite_mean(masked_psnr_db(frames, truth.case.frames, mask)[1:])
-        for name, mask in vars(masks).items()
+        f"{name}_psnr_db": _finite_mean(
+            masked_psnr_db(frames, truth.case.frames, getattr(masks, name))[1:]
+        )
+        for name in names
     }
 
 

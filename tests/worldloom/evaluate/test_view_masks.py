@@ -46,6 +46,16 @@ def test_turning_right_reveals_a_strip_at_the_right():
     assert masks.novel[1].mean() == pytest.approx(strip, abs=4 / SIZE)
 
 
+def test_what_was_new_stays_fresh_for_a_window_and_what_the_start_showed_never_is():
+    masks = masks_of([1.0] + [0.0] * 12)  # 15 degrees of a view of 90, then a stand
+    strip = masks.novel[1]
+    assert not masks.novel[2:].any()
+    assert not masks.fresh[0].any()
+    for frame in range(1, 9):  # 8 frames after frame 1, that frame is as old as the window
+        assert (masks.fresh[frame] == strip).all()
+    assert not masks.fresh[9:].any()
+
+
 def test_a_whole_turn_away_and_back_is_revisited():
     masks = masks_of([1.0] * 12 + [-1.0] * 12)  # 180 degrees and back
     # The seven frames before the last one looked 15 to 105 degrees to the right of it.

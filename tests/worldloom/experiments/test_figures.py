@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from worldloom.evaluate.frechet import FrechetConfig
 from worldloom.evaluate.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from worldloom.evaluate.protocol import CasesConfig, record_case
 from worldloom.experiments.figure_list import FIGURES
@@ -82,8 +83,9 @@ def test_novel_patches_are_those_that_nobody_saw(cases, truth):
     assert not mask[0].any()
     assert mask[31].any()
     assert not mask[54:].any()  # the way back shows nothing new, a window after the turn
+    small = INSTRUMENTS.config.model_copy(update={"frechet": FrechetConfig(patch_pixels=8)})
+    assert len(novel_features(cases[0].frames, truth, small))
     features = novel_features(cases[0].frames, truth, INSTRUMENTS.config)
-    assert len(features)
     assert features.shape[1] == INSTRUMENTS.config.frechet.num_features
 
 

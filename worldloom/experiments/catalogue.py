@@ -101,7 +101,7 @@ STUDENT = Experiment(
     question="What do few steps cost, and does distillation over several segments mend it?",
     control="teacher",
     arms=(
-        Arm(name="teacher", title="base model, its own steps", weights="base"),
+        Arm(name="teacher", title="base model, in many steps", weights="base"),
         Arm(name="multi-segment", title="student, rollouts of 1 to 6 segments"),
         Arm(name="single-segment", title="student, one segment", weights="own"),
         Arm(name="naive", title="base at the student's steps", weights="base", is_naive=True),

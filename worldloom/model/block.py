@@ -25,6 +25,7 @@ from worldloom.model.attention import (
 )
 from worldloom.model.camera_injection import CameraInjector
 from worldloom.model.config import TransformerConfig
+from worldloom.model.residual import added, modulated
 from worldloom.model.rope import Rotation
 
 Modulation = Float[Tensor, "B T 6 E"]
@@ -90,7 +91,7 @@ class TransformerBlock(nn.Module):
         modulation [B, T, 6, E] is that of each latent's timestep.
         """
         shift, scale, *_ = self._modulations(modulation)
-        return self.self_attn.keys_values(_modulated(self.norm1(x_BLE), scale, shift))
+        return self.self_attn.keys_values(modulated(self.norm1, x_BLE, scale, shift))
 
     def forward(
         self,
@@ -104,12 +105,11 @@ class TransformerBlock(nn.Module):
     ) -> Tokens:
         """Return the tokens after the block; `own` is what `keys_values` returned for them."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self._modulations(modulation)
-        normed = _modulated(self.norm1(x_BLE), scale1, shift1)
+        normed = modulated(self.norm1, x_BLE, scale1, shift1)
         attended = self.self_attn(
             normed, segment.rotation, own, context, view, own_valid=segment.is_valid
         )
-        x_BLE = x_BLE + _gated(attended, gate1)
-        x_BLE = x_BLE * (1 + plan.camera_scale) + plan.camera_shift
+        x_BLE = added(x_BLE, attended, gate1, (plan.camera_scale, plan.camera_shift))
         if self.cross_attn is not None and self.norm3 is not None and plan.prompt is not None:
             normed = self.norm3(x_BLE)
             base = normed if self.is_residual_normed else x_BLE
@@ -118,20 +118,9 @@ class TransformerBlock(nn.Module):
             x_BTPE = x_BLE.unflatten(1, (segment.keyboard.shape[1], -1))
             said = self.actions(x_BTPE, segment.keyboard, segment.mouse, segment.num_memory)
             x_BLE = said.flatten(1, 2)
-        fed: Tensor = self.ffn(_modulated(self.norm2(x_BLE), scale2, shift2))
-        return x_BLE + _gated(fed, gate2)
+        fed: Tensor = self.ffn(modulated(self.norm2, x_BLE, scale2, shift2))
+        return added(x_BLE, fed, gate2)
 
     def _modulations(self, modulation: Tensor) -> tuple[Tensor, ...]:
         """Return six [B, T, E]."""
         return (modulation + self.modulation[:, None]).unbind(2)
-
-
-def _modulated(x_BLE: Tensor, scale_BTE: Tensor, shift_BTE: Tensor) -> Tensor:
-    """Scale and shift the tokens of each latent by what its timestep says."""
-    x_BTPE: Tensor = x_BLE.unflatten(1, (scale_BTE.shape[1], -1))
-    return (x_BTPE * (1 + scale_BTE[:, :, None]) + shift_BTE[:, :, None]).flatten(1, 2)
-
-
-def _gated(x_BLE: Tensor, gate_BTE: Tensor) -> Tensor:
-    x_BTPE: Tensor = x_BLE.unflatten(1, (gate_BTE.shape[1], -1))
-    return (x_BTPE * gate_BTE[:, :, None]).flatten(1, 2)

@@ -10,7 +10,7 @@ Letters: B batch, L latents of a clip, C channels, T latents of a segment, M con
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import torch
@@ -89,14 +89,14 @@ def velocity_of(
 class RecordedVelocities:
     """`velocity_of` of several networks, each recorded (`recorded`) where its reach allows.
 
-    A call commits the context anew: one computation for all segments is worth more than that costs.
-    A latent that saw others when it was committed hangs on how many there are, so such networks
-    run as they are.
+    What has a gradient commits the context and denoises in one computation; what has none commits
+    once a view and denoises step after step. A latent that saw others when it was committed hangs
+    on how many there are, so such networks run as they are.
     """
 
     def __init__(self) -> None:
         """Record nothing yet."""
-        self._recorded: dict[int, Recorded] = {}
+        self._recorded: dict[int, _RecordedNetwork] = {}
 
     def __call__(
         self, transformer: WorldModelTransformer, conditioner: Conditioner, view: SegmentView
@@ -105,14 +105,31 @@ class RecordedVelocities:
         if transformer.config.reach != "latent":
             return velocity_of(transformer, conditioner, view)
         if id(transformer) not in self._recorded:
-            compute = partial(_velocity_under, conditioner)
-            recorded = Recorded(transformer, compute, rounds_weights=True)
-            self._recorded[id(transformer)] = recorded
+            self._recorded[id(transformer)] = _RecordedNetwork(transformer, conditioner)
         recorded = self._recorded[id(transformer)]
         rows = torch.arange(len(view.chosen), device=view.chosen.device)[:, None]
         seen = view.latents[rows, view.chosen]
-        told = vars(_look(transformer, view)).values()
-        return lambda noisy, sigma: recorded(noisy, sigma, seen, *told)[0]
+        told = tuple(vars(_look(transformer, view)).values())
+        committed: list[Tensor] = []
+
+        def velocity(noisy: Tensor, sigma: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                return recorded.whole(noisy, sigma, seen, *told)[0]
+            if not committed:
+                committed.extend(recorded.commit(seen, *told))
+            return recorded.denoise(noisy, sigma, *told, *committed)[0]
+
+        return velocity
+
+
+class _RecordedNetwork:
+    """A network's velocity under a view as computations on tensors: whole, or its two halves."""
+
+    def __init__(self, transformer: WorldModelTransformer, conditioner: Conditioner) -> None:
+        self.whole, self.commit, self.denoise = (
+            Recorded(transformer, partial(compute, conditioner), rounds_weights=True)
+            for compute in (_velocity_under, _commit_seen, _denoise_under)
+        )
 
 
 @dataclass
@@ -175,6 +192,14 @@ def _velocity_under(
     *told: Tensor,
 ) -> tuple[Tensor]:
     """Return the velocity of a segment that sees latents [B, M, C, H, W], from tensors alone."""
+    committed = _commit_seen(conditioner, transformer, seen, *told)
+    return _denoise_under(conditioner, transformer, noisy, sigma, *told, *committed)
+
+
+def _commit_seen(
+    conditioner: Conditioner, transformer: WorldModelTransformer, seen: Tensor, *told: Tensor
+) -> tuple[Tensor, ...]:
+    """Return keys and values [B, M P, N, D] of latents that a segment sees, block after block."""
     look = _Look(*told)
     none = look.ages[:, :0]  # of what they saw themselves
     alone = ClipBatch(
@@ -182,6 +207,21 @@ def _velocity_under(
     )
     every = torch.arange(seen.shape[1], device=seen.device).expand(len(seen), -1)
     blocks = commit_latents(transformer, conditioner, alone, seen, every)
+    return tuple(value for block in blocks for value in (block.keys, block.values))
+
+
+def _denoise_under(
+    conditioner: Conditioner,
+    transformer: WorldModelTransformer,
+    noisy: Tensor,
+    sigma: Tensor,
+    *told_and_committed: Tensor,
+) -> tuple[Tensor]:
+    """Return the velocity of a segment behind what `_commit_seen` returned."""
+    count = len(fields(_Look))
+    look, committed = _Look(*told_and_committed[:count]), told_and_committed[count:]
+    pairs = zip(committed[::2], committed[1::2], strict=True)
+    blocks = [BlockContext(keys, values) for keys, values in pairs]
     prepared, context = _told(transformer, conditioner, look, blocks)
     levels = sigma[:, None].expand(-1, noisy.shape[2])
     return (transformer.denoise(noisy, levels, prepared, context),)

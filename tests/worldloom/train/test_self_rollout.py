@@ -44,3 +44,8 @@ def test_recorded_velocities_and_their_gradients_are_the_plain_ones(
             answers.append((made.detach(), of_head.clone()))
         for found, wanted in zip(*answers, strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+        with torch.no_grad():  # committed once, then denoised step after step
+            velocity = recorded(transformer, conditioner, view)
+            for level in (sigma, sigma / 2):
+                wanted = velocity_of(transformer, conditioner, view)(noisy, level)
+                torch.testing.assert_close(velocity(noisy, level), wanted, atol=1e-4, rtol=1e-4)

@@ -39,10 +39,10 @@ def starter(
 ) -> None:
     """Make starter weights by a recipe of legs; what was interrupted goes on where it was."""
     from worldloom.legs.carried import RECIPE
-    from worldloom.legs.starter import read_recipe, require_gpu, train_starter
+    from worldloom.legs.starter import planned_legs, read_recipe, require_gpu, train_starter
 
     legs = read_recipe(recipe or RECIPE)
-    if not on_cpu:
+    if not on_cpu and not all(leg.is_done for leg in planned_legs(legs, out)):
         require_gpu(legs)
     record = train_starter(
         legs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from walkers import blurred
 
 from worldloom.camera import Intrinsics, Kinematics, integrate_poses
@@ -116,6 +117,23 @@ def test_copied_frames_turn_nowhere(clips):
     still = np.broadcast_to(frames[:1], frames.shape)
     pairs = find_turning_pairs(poses, CONFIG)
     assert yaw_sign_fraction(still, pairs, estimator()).numerator == 0
+
+
+def test_one_thread_looks_whatever_the_process_has(clips):
+    class Watched(YawEstimator):
+        def _scores(self, source, target):
+            self.threads = torch.get_num_threads()
+            return super()._scores(source, target)
+
+    frames, threads = clips[0].frames[:4], torch.get_num_threads()
+    watched = Watched(CONFIG.estimator, intrinsics=CAMERA, height=64, width=64)
+    torch.set_num_threads(3)
+    try:
+        watched.yaw_degrees(frames[:2], frames[2:])
+        assert watched.threads == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_only_steady_turns_count():

@@ -52,7 +52,7 @@ class Claim:
     arm: str
     figure: str
     is_difference: bool = False
-    path: str = "palindrome"
+    path: str = "return"
 
 
 CLAIMS = (

@@ -11,7 +11,7 @@ from cli.main import run_command
 from worldloom.errors import ConfigError
 
 SMALL = [
-    'paths=["palindrome"]', "num_cases=1", "max_segments=2", "reader=null", "timed_segments=0",
+    'paths=["return"]', "num_cases=1", "max_segments=2", "reader=null", "timed_segments=0",
     "measure.pose_stride_frames=0",
 ]  # fmt: skip
 

@@ -4,7 +4,8 @@ Procedural worlds come from the test split's seeds, beyond all that a capture ca
 from the maps that are held out by name. A case is a clip with exact poses, recorded when it is
 asked for, the same bytes every time:
 
-    palindrome  out, and back the same way (memory, mirror, revisits)
+    palindrome  out, and back the same way (mirror, revisits of what a model made itself)
+    return      the same way, of which the way out is shown (memory: what was seen is known)
     loop        a square that closes
     forward     a way that leads on (novel regions)
     still       a few steps, then a stand
@@ -23,6 +24,7 @@ from pydantic import Field, field_validator
 from worldloom.config import Config
 from worldloom.data.captions import captioned
 from worldloom.data.schema import Clip
+from worldloom.data.sources.agent import Trajectory
 from worldloom.data.sources.procedural import ProceduralConfig, world_from_seed
 from worldloom.data.sources.procedural import capture_clip as capture_procedural
 from worldloom.data.sources.raycast import surface_depths
@@ -32,7 +34,7 @@ from worldloom.evaluate.view_masks import Depths
 from worldloom.frames import num_latent_frames
 
 WorldName = Literal["procedural", "vizdoom"]
-PathKind = Literal["palindrome", "loop", "forward", "still", "laps"]
+PathKind = Literal["palindrome", "return", "loop", "forward", "still", "laps"]
 
 # A capture's seeds end below 1000 x 100,000 (`data.capture`), in either split.
 FIRST_SEED = 500_000_000
@@ -56,6 +58,11 @@ class CasesConfig(Config):
     def _is_causal_length(cls, value: int) -> int:
         num_latent_frames(value)
         return value
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """How the camera goes: a return differs from a palindrome in what a model is shown."""
+        return "palindrome" if self.path == "return" else self.path
 
     @property
     def procedural(self) -> ProceduralConfig:
@@ -86,7 +93,7 @@ def _record(config: CasesConfig, index: int) -> Clip:
             seed=first,
             split="test",
             num_frames=config.num_frames,
-            trajectory=config.path,
+            trajectory=config.trajectory,
         )
     return _record_in_doom(config, index, first)
 
@@ -114,10 +121,10 @@ def _record_in_doom(config: CasesConfig, index: int, first_seed: int) -> Clip:
                 seed=seed,
                 split="test",
                 num_frames=config.num_frames,
-                trajectory=config.path,
+                trajectory=config.trajectory,
                 engine=engine,
             )
-            if clip.trajectory == config.path:
+            if clip.trajectory == config.trajectory:
                 return clip
     message = f"map {name!r}: no {config.path} of {config.num_frames} frames in {_ATTEMPTS} tries"
     raise DataError(message)

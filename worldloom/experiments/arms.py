@@ -55,6 +55,9 @@ class WalkPlan(Config):
 
     path: PathKind = Field(description="kind of way")
     num_segments: int = Field(ge=1, description="segments of a walk")
+    given_segments: int = Field(
+        0, ge=0, description="first segments that are recorded, not made: the past to remember"
+    )
     num_cases: int = Field(ge=1, description="walks, where no other number is asked for")
     locates: bool = Field(
         True, description="whether cameras are found by render and compare where a world tells"
@@ -63,6 +66,16 @@ class WalkPlan(Config):
     arms: tuple[str, ...] | None = Field(
         None, min_length=1, description="arms that walk it, the control among them; None: all"
     )
+
+    @model_validator(mode="after")
+    def _makes_something(self) -> WalkPlan:
+        if self.given_segments >= self.num_segments:
+            message = (
+                f"walk {self.path}: given_segments={self.given_segments} of "
+                f"{self.num_segments}, expected fewer"
+            )
+            raise ValueError(message)
+        return self
 
 
 class Experiment(Config):

@@ -57,7 +57,7 @@ class Claim(Config):
 
     says: str = Field(description="what is claimed, in a few words")
     figure: str = Field(description="by which figure")
-    path: PathKind = Field("palindrome", description="on which walks")
+    path: PathKind = Field("return", description="on which walks")
     arm: str = Field(description="of which arm")
     comparison: Comparison = Field("value", description="what of it")
     against: str | None = Field(None, description="the arm that it is compared with")

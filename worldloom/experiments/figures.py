@@ -52,7 +52,7 @@ Values = dict[str, float | None]
 
 # Part of every cell's key: raise it when a figure's meaning or what walks are told changes, so that
 # cells are made anew.
-MEASURES_VERSION = 6
+MEASURES_VERSION = 7
 
 _DRIFT_SEGMENTS = (2, 12)
 # A revisit within ten seconds at 16 frames a second, and those of the last lap.
@@ -92,7 +92,13 @@ class Instruments:
     config: MeasureConfig
     segment_frames: int
     reader: InverseDynamics | None
+    given_frames: int = 0  # after the start frame; figures are of what was made behind them
     kinematics: Kinematics = field(default_factory=Kinematics)
+
+    @property
+    def first_made(self) -> int:
+        """The first frame that a model made."""
+        return 1 + self.given_frames
 
 
 @dataclass(frozen=True)
@@ -147,9 +153,11 @@ def novel_mask(truth: Truth, config: MeasureConfig) -> BoolArray:
     return mask
 
 
-def novel_features(frames: Frames, truth: Truth, config: MeasureConfig) -> FloatArray:
+def novel_features(frames: Frames, truth: Truth, instruments: Instruments) -> FloatArray:
     """Return the features [N, E] of a film's novel patches, or of some of them, evenly spread."""
-    patches = masked_patches(frames, novel_mask(truth, config), config.frechet.patch_pixels)
+    config, mask = instruments.config, novel_mask(truth, instruments.config).copy()
+    mask[: instruments.first_made] = False
+    patches = masked_patches(frames, mask, config.frechet.patch_pixels)
     patches = patches[evenly(np.arange(len(patches)), config.most_novel_patches)]
     if not len(patches):
         return np.zeros((0, config.frechet.num_features))
@@ -160,26 +168,27 @@ def measure(frames: Frames, truth: Truth, instruments: Instruments) -> tuple[Val
     """Return a film's figures by name, and its PSNR segment by segment.
 
     Args:
-        frames: uint8 [F, H, W, 3]; frame 0 is the start frame.
+        frames: uint8 [F, H, W, 3]; frame 0 is the start frame, those that were given follow.
         truth: the recording of the same walk.
         instruments: what measures.
     """
     recorded, config = truth.case.frames, instruments.config
     psnr, similarity = psnr_db(frames, recorded), ssim(frames, recorded)
-    segments = segment_means(psnr[1:], instruments.segment_frames)
-    judged = evenly(1 + np.arange(len(frames) - 1), config.most_judged_frames)
+    first = instruments.first_made
+    segments = segment_means(psnr[first:], instruments.segment_frames)
+    judged = evenly(np.arange(first, len(frames)), config.most_judged_frames)
     made, real = frames[judged], recorded[judged]
     values: Values = {
-        "psnr_db": float(psnr[1:].mean()),
-        "ssim": float(similarity[1:].mean()),
+        "psnr_db": float(psnr[first:].mean()),
+        "ssim": float(similarity[first:].mean()),
         "texture_distance": float(texture_distance(made, real).mean()),
         "perceptual_distance": float(PerceptualDistance(config.perceptual)(made, real).mean()),
         "sharpness_ratio": sharpness_ratio(made, real),
         "drift_db_per_segment": drift_slope(segments),
         "loss_segments_2_to_12_db": loss_between(segments, *_DRIFT_SEGMENTS),
     }
-    values |= _revisited(frames, psnr, similarity, truth, config)
-    values |= _masked(frames, truth)
+    values |= _revisited(frames, psnr, similarity, truth, instruments)
+    values |= _masked(frames, truth, first)
     values |= _stood(frames, truth)
     values |= _obeyed(frames, truth, instruments)
     return values, segments
@@ -199,47 +208,52 @@ def measure_all(walked: tuple[Frames, Truth], instruments: Instruments) -> Measu
     """Return everything that is kept of a film and the recording of the same walk."""
     frames, truth = walked
     values, segments = measure(frames, truth, instruments)
-    made, real = (
-        novel_features(film, truth, instruments.config) for film in (frames, truth.case.frames)
-    )
+    made, real = (novel_features(film, truth, instruments) for film in (frames, truth.case.frames))
     return Measured(values, segments, made, real)
 
 
 def _revisited(
-    frames: Frames, psnr: FloatArray, similarity: FloatArray, truth: Truth, config: MeasureConfig
+    frames: Frames,
+    psnr: FloatArray,
+    similarity: FloatArray,
+    truth: Truth,
+    instruments: Instruments,
 ) -> Values:
-    revisits = find_revisits(truth.poses, config.revisit)
+    config, first = instruments.config, instruments.first_made
+    found = find_revisits(truth.poses, config.revisit)
+    revisits = [revisit for revisit in found if revisit.frame_index >= first]
     at = np.array([revisit.frame_index for revisit in revisits], dtype=np.int64)
     values: Values = {
         "revisit_psnr_db": float(psnr[at].mean()) if len(at) else None,
         "revisit_ssim": float(similarity[at].mean()) if len(at) else None,
         "self_consistency_psnr_db": self_consistency_psnr_db(frames, revisits),
-        "late_over_early_revisit_ssim": _late_over_early(similarity, at),
+        "late_over_early_revisit_ssim": _late_over_early(similarity, at, first),
     }
-    pairs = mirror_pairs(truth.poses, config.revisit.window_frames)
+    every = mirror_pairs(truth.poses, config.revisit.window_frames)
+    pairs = [pair for pair in every if pair.back_index >= first]
     mirrored = mirror_psnr_db(frames, truth.case.frames, pairs)
     values["mirror_psnr_db"], values["mirror_self_psnr_db"] = mirrored or (None, None)
     return values
 
 
-def _late_over_early(similarity: FloatArray, at: IntArray) -> float | None:
-    """Return SSIM on the last lap's revisits over that of the first ten seconds'."""
+def _late_over_early(similarity: FloatArray, at: IntArray, first: int) -> float | None:
+    """Return SSIM on the last lap's revisits over that of the first ten seconds that were made."""
     if len(similarity) < _LEAST_LONG_FRAMES:
         return None
-    early = similarity[at[at <= _EARLY_FRAMES]]
+    early = similarity[at[at < first + _EARLY_FRAMES]]
     late = similarity[at[at >= len(similarity) - LAP_FRAMES]]
     if not len(early) or not len(late):
         return None
     return float(late.mean() / early.mean())
 
 
-def _masked(frames: Frames, truth: Truth) -> Values:
+def _masked(frames: Frames, truth: Truth, first: int) -> Values:
     names, masks = ("revisited", "recent", "novel"), truth.masks
     if masks is None:
         return {f"{name}_psnr_db": None for name in names}
     return {
         f"{name}_psnr_db": _finite_mean(
-            masked_psnr_db(frames, truth.case.frames, getattr(masks, name))[1:]
+            masked_psnr_db(frames, truth.case.frames, getattr(masks, name))[first:]
         )
         for name in names
     }
@@ -284,8 +298,9 @@ def _locate(case: Clip, frames: Frames, instruments: Instruments) -> PoseErrors 
     world = world_from_seed(int(case.world))
     height, width = frames.shape[1:3]
     search = PoseSearch(world, case.intrinsics, (height, width), config.pose)
+    begin = instruments.given_frames + stride
     firsts = evenly(
-        np.arange(stride, len(frames) - config.pose_gap_frames, stride), config.most_located_pairs
+        np.arange(begin, len(frames) - config.pose_gap_frames, stride), config.most_located_pairs
     ).tolist()
     indices = [at for first in firsts for at in (first, first + config.pose_gap_frames)]
     if not indices:
@@ -297,8 +312,10 @@ def _locate(case: Clip, frames: Frames, instruments: Instruments) -> PoseErrors 
 def _read(case: Clip, frames: Frames, instruments: Instruments) -> ActionAccuracy | None:
     if instruments.reader is None:
         return None
-    asked = true_motion(case.poses_c2w.astype(np.float64), instruments.kinematics.speed_metres)
-    return action_accuracy(instruments.reader.read(frames), asked)
+    given = instruments.given_frames  # the first motion that is read leads to the first made frame
+    poses = case.poses_c2w[given:].astype(np.float64)
+    asked = true_motion(poses, instruments.kinematics.speed_metres)
+    return action_accuracy(instruments.reader.read(frames[given:]), asked)
 
 
 def _finite_mean(values: FloatArray) -> float | None:

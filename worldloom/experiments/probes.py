@@ -31,9 +31,15 @@ from worldloom.data.schema import Clip
 from worldloom.evaluate.drift import drift_slope, segment_means
 from worldloom.evaluate.video_quality import Frames, psnr_db
 from worldloom.experiments.memory_plan import ContextPlan
-from worldloom.experiments.walks import GivenPast, cut_short, films, to_frames, walk
+from worldloom.experiments.walks import (
+    GivenPast,
+    cut_short,
+    films,
+    recorded_latents,
+    to_frames,
+    walk,
+)
 from worldloom.rollout.world_model import WorldModel
-from worldloom.train.vae_windows import to_video
 
 Probe = Literal["forced", "corrupted"]
 Values = dict[str, float | None]
@@ -68,6 +74,7 @@ class Walks:
         seeds: each one's noise.
         encode: a recording's latents [1, C, L, H, W] of frames [1, 3, F, H, W].
         made: the films of the walks, of their own past.
+        given_segments: how many first segments of these films were recorded.
     """
 
     model: WorldModel
@@ -76,6 +83,7 @@ class Walks:
     seeds: Sequence[int]
     encode: Callable[[Tensor], Tensor]
     made: Sequence[Frames]
+    given_segments: int = 0
 
     @property
     def segment_frames(self) -> int:
@@ -89,7 +97,7 @@ def probed(walks: Walks, probes: Sequence[Probe], config: ProbeConfig) -> list[V
     found = [dict(empty) for _ in walks.cases]
     if not probes:
         return found
-    recorded = _recorded(walks, [case.frames for case in walks.cases])
+    recorded = recorded_latents(walks.model, walks.encode, [c.frames for c in walks.cases])
     if "forced" in probes:
         for values, more in zip(found, _forced(walks, recorded), strict=True):
             values.update(more)
@@ -112,11 +120,12 @@ def _forced(walks: Walks, recorded: Float[Tensor, "B L C H W"]) -> list[Values]:
     given = GivenPast(recorded, is_forced=True)
     latents = walk(walks.model, walks.cases, walks.plans, walks.seeds, given).latents
     size = walks.segment_frames
+    first = 1 + walks.given_segments * size
     found: list[Values] = []
     for case, film, own in zip(
         walks.cases, _each_alone(walks.model, latents, recorded), walks.made, strict=True
     ):
-        forced, mine = (psnr_db(frames, case.frames)[1:] for frames in (film, own))
+        forced, mine = (psnr_db(frames, case.frames)[first:] for frames in (film, own))
         gaps = np.array(segment_means(mine, size)) - np.array(segment_means(forced, size))
         found.append(
             {
@@ -168,16 +177,9 @@ def _spoilt(
     estimated = GivenPast(recorded, is_forced=True, start_sigma=config.estimate_sigma)
     return {
         "noise": recorded + config.noise_strength * torch.stack(noise),
-        "blur": _recorded(walks, blurred),
+        "blur": recorded_latents(walks.model, walks.encode, blurred),
         "estimate": walk(walks.model, walks.cases, walks.plans, walks.seeds, estimated).latents,
     }
-
-
-@torch.inference_mode()
-def _recorded(walks: Walks, frames: Sequence[Frames]) -> Float[Tensor, "B L C H W"]:
-    device = walks.model.device
-    made = [walks.encode(to_video(film).to(device)).transpose(1, 2).cpu() for film in frames]
-    return torch.cat(made)
 
 
 @torch.inference_mode()

@@ -267,6 +267,7 @@ ERROR_BUFFER_CLAIMS = tuple(
     Claim(
         says=f"{arm}: {says}",
         figure=figure,
+        path="palindrome",
         arm=arm,
         comparison="ratio",
         is_of_loss=True,

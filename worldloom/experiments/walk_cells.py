@@ -50,7 +50,7 @@ from worldloom.experiments.memory_plan import (
 from worldloom.experiments.networks import BuiltArm, build_arm, frame_size_of
 from worldloom.experiments.probes import Walks, probed
 from worldloom.experiments.setting import Setting
-from worldloom.experiments.walks import cut_short, films, walk
+from worldloom.experiments.walks import GivenPast, cut_short, films, recorded_latents, walk
 from worldloom.frames import TEMPORAL_STRIDE
 from worldloom.rollout.world_model import WorldModel
 from worldloom.train.model_checkpoint import load_model_config
@@ -80,6 +80,7 @@ class WalkCells:
         folder = setting.folders.transformers_of(arm)[index]
         height, width = frame_size_of(folder)
         self.segment_frames = segment_frames_of(folder)
+        self.given_segments = plan.given_segments * segments // plan.num_segments
         self.cases = CasesConfig(
             world=world,
             path=plan.path,
@@ -125,6 +126,7 @@ class WalkCells:
             resolved(arm),
             resolved(self.cases),
             self.plan.locates,
+            self.given_segments,
             list(self.plan.probes),
             measured,
             folder_digest(folders.transformers_of(arm)[seed_index]),
@@ -145,7 +147,7 @@ class WalkCells:
             config.base_steps,
         )
         cases, instruments = self._record(), self._instruments()
-        made = self._walk(built.model, arm, cases)
+        made = self._walk(built, arm, cases)
         beside = self._beside(built, arm, seed_index, made)
         walked = list(zip(made, self._all_truths(instruments), strict=True))
         measured = self._setting.mapped(partial(measure_all, instruments=instruments), walked)
@@ -181,13 +183,17 @@ class WalkCells:
         shown = made[0] if seed_index == 0 else made[0][-1:]  # pages show the first seed
         return cell, CellArrays(features, real, shown)
 
-    def _walk(self, model: WorldModel, arm: Arm, cases: Sequence[Clip]) -> list[Frames]:
-        size, made = self._setting.config.batch_size, []
+    def _walk(self, built: BuiltArm, arm: Arm, cases: Sequence[Clip]) -> list[Frames]:
+        size, made, model = self._setting.config.batch_size, [], built.model
         planned = self._plans(model, arm, cases)
         for start in range(0, len(cases), size):
             some = cases[start : start + size]
             seeds = [self._noise_seed(case) for case in some]
-            walked = walk(model, some, planned[start : start + size], seeds)
+            given = None
+            if self.given_segments:
+                latents = recorded_latents(model, built.vae.encode, [c.frames for c in some])
+                given = GivenPast(latents, num_segments=self.given_segments)
+            walked = walk(model, some, planned[start : start + size], seeds, given)
             made += films(model, walked.latents)
         return made
 
@@ -195,14 +201,14 @@ class WalkCells:
         self, built: BuiltArm, arm: Arm, seed_index: int, made: Sequence[Frames]
     ) -> list[Values]:
         """Return the figures that need the networks, or the control's films, walk by walk."""
-        cases, first = self._record(), slice(1, 1 + self.segment_frames)
+        cases, first = self._record(), self._first_made
         references = self._references(seed_index, arm, made)
         probes = self._probed(built, arm, cases, made)
         return [
             more
             | {
                 "reconstruction_psnr_db": reconstruction_psnr_db(built, case.frames),
-                "parity_psnr_db": float(psnr_db(film[first], reference[first]).mean()),
+                "parity_psnr_db": float(psnr_db(film[first], reference).mean()),
             }
             for case, film, reference, more in zip(cases, made, references, probes, strict=True)
         ]
@@ -217,7 +223,13 @@ class WalkCells:
             some = slice(start, start + size)
             seeds = [self._noise_seed(case) for case in cases[some]]
             walks = Walks(
-                built.model, cases[some], plans[some], seeds, built.vae.encode, made[some]
+                built.model,
+                cases[some],
+                plans[some],
+                seeds,
+                built.vae.encode,
+                made[some],
+                self.given_segments,
             )
             found += probed(walks, self.plan.probes, self._setting.config.probe)
         return found
@@ -250,17 +262,24 @@ class WalkCells:
         return whole, denoising.p50_seconds
 
     def _references(self, seed_index: int, arm: Arm, made: Sequence[Frames]) -> Sequence[Frames]:
-        """Return the control's first frames of the same walks; the control keeps its own."""
+        """Return the control's first segments of the same walks; the control keeps its own."""
         folder, control = self._setting.folder, self._setting.experiment.control
         seeds = len(self._setting.folders.transformers_of(self._setting.experiment.arm(control)))
         if not seeds:
-            return made
+            return [film[self._first_made] for film in made]
         index = min(seed_index, seeds - 1)
         stem = cell_name(control, index, self.cases.world, self.cases.path)
         if arm.name == control:
-            write_first_frames(folder, stem, [film[: 1 + self.segment_frames] for film in made])
-            return made
+            first = [film[self._first_made] for film in made]
+            write_first_frames(folder, stem, first)
+            return first
         return read_first_frames(folder, stem)
+
+    @property
+    def _first_made(self) -> slice:
+        """Frames of the first segment that a model makes."""
+        first = 1 + self.given_segments * self.segment_frames
+        return slice(first, first + self.segment_frames)
 
     def _record(self) -> list[Clip]:
         if self._recorded is None:
@@ -276,7 +295,9 @@ class WalkCells:
         measure = self._setting.config.measure
         if not self.plan.locates:
             measure = measure.model_copy(update={"pose_stride_frames": 0})
-        return Instruments(measure, self.segment_frames, self._setting.reader(self.cases))
+        given_frames = self.given_segments * self.segment_frames
+        reader = self._setting.reader(self.cases)
+        return Instruments(measure, self.segment_frames, reader, given_frames)
 
     def _all_truths(self, instruments: Instruments) -> list[Truth]:
         if self._truths is None:

@@ -12,7 +12,7 @@ Letters: B walks, L latents, T latents of a segment, F frames.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -37,6 +37,9 @@ from worldloom.rollout.world_model import (
     image_to_video,
     segment_generator,
 )
+from worldloom.train.vae_windows import to_video
+
+Encode = Callable[[Tensor], Tensor]
 
 _WALKS_DECODED_AT_ONCE = 8
 _LATENTS_DECODED_AT_ONCE = 12
@@ -114,6 +117,17 @@ def films(model: WorldModel, latents: Float[Tensor, "B L C H W"]) -> list[Frames
             parts.append(to_frames(video))
         made += [frames.numpy() for frames in torch.cat(parts, dim=1)]
     return made
+
+
+@torch.inference_mode()
+def recorded_latents(
+    model: WorldModel, encode: Encode, recordings: Sequence[Frames]
+) -> Float[Tensor, "B L C H W"]:
+    """Return the latents of recordings of one length, on the CPU."""
+    made = [
+        encode(to_video(frames).to(model.device)).transpose(1, 2).cpu() for frames in recordings
+    ]
+    return torch.cat(made)
 
 
 def to_frames(video: Float[Tensor, "B RGB F Y X"]) -> UInt8[Tensor, "B F Y X RGB"]:

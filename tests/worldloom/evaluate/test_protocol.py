@@ -48,6 +48,14 @@ def test_every_kind_of_way_is_recorded(path):
     assert clip.split == "test"
 
 
+def test_a_return_is_recorded_as_a_palindrome_is():
+    def recorded(path):
+        config = CasesConfig(world="procedural", path=path, num_cases=1, num_frames=25)
+        return record_case(config, 0)
+
+    assert np.array_equal(recorded("return").frames, recorded("palindrome").frames)
+
+
 def test_doom_is_walked_on_held_out_maps():
     config = cases(world="vizdoom", path="forward", num_frames=9)
     clips = record_cases(config)

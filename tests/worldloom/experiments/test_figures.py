@@ -43,6 +43,21 @@ def test_the_recording_is_perfect(cases, truth):
     assert values["drift_db_per_segment"] == pytest.approx(0.0)
 
 
+def test_figures_are_of_what_was_made_behind_what_was_given(cases, truth):
+    instruments = replace(INSTRUMENTS, given_frames=24)
+    spoilt = cases[0].frames.copy()
+    spoilt[1:25] = 255 - spoilt[1:25]
+    values, segments = measure(spoilt, truth, instruments)
+    assert segments == [60.0] * 3
+    for name in ("psnr_db", "revisit_psnr_db", "recent_psnr_db", "mirror_psnr_db"):
+        assert values[name] == pytest.approx(60.0), name
+    assert values["mirror_self_psnr_db"] < 30  # its other half is what was given
+    spoilt[25:37] = 255 - spoilt[25:37]
+    _, segments = measure(spoilt, truth, instruments)
+    assert segments[0] < 30
+    assert segments[1:] == [60.0] * 2
+
+
 def test_a_frozen_film_agrees_with_itself_alone(cases, truth):
     frozen = np.repeat(cases[0].frames[:1], cases[0].num_frames, axis=0)
     values, _ = measure(frozen, truth, INSTRUMENTS)
@@ -84,8 +99,8 @@ def test_novel_patches_are_those_that_nobody_saw(cases, truth):
     assert mask[31].any()
     assert not mask[54:].any()  # the way back shows nothing new, a window after the turn
     small = INSTRUMENTS.config.model_copy(update={"frechet": FrechetConfig(patch_pixels=8)})
-    assert len(novel_features(cases[0].frames, truth, small))
-    features = novel_features(cases[0].frames, truth, INSTRUMENTS.config)
+    assert len(novel_features(cases[0].frames, truth, replace(INSTRUMENTS, config=small)))
+    features = novel_features(cases[0].frames, truth, INSTRUMENTS)
     assert features.shape[1] == INSTRUMENTS.config.frechet.num_features
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import av
+import numpy as np
 import pytest
 import torch
 from small_weights import write_starter
@@ -180,3 +181,18 @@ def test_a_way_that_is_not_planned_is_refused(setting):
     wrong = Setting(EXPERIMENT, config, setting.folders, setting.folder, CPU, "")
     with pytest.raises(ConfigError, match="memory has palindrome"):
         run_experiment(wrong)
+
+
+def test_a_way_back_is_walked_behind_a_way_out_that_was_given(setting, tmp_path):
+    way = WalkPlan(path="return", num_segments=4, given_segments=2, num_cases=2)
+    experiment = EXPERIMENT.model_copy(update={"walks": (way,)})
+    backs = Setting(experiment, CONFIG, setting.folders, tmp_path, CPU, "")
+    control, ours = run_experiment(backs)
+    for cell in (control, ours):
+        assert [len(walk.segment_psnr_db) for walk in cell.walks] == [2, 2]
+    # What is given is the same for both; what is made hangs on memory from the first segment on.
+    films = [read_arrays(tmp_path, f"procedural-return-{arm}-0").film for arm in ("none", "ours")]
+    assert np.array_equal(films[0][:25], films[1][:25])
+    assert not np.array_equal(films[0][25:], films[1][25:])
+    assert all(walk.values["parity_psnr_db"] == 60.0 for walk in control.walks)
+    assert all(walk.values["parity_psnr_db"] < 60.0 for walk in ours.walks)

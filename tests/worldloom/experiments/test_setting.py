@@ -34,7 +34,7 @@ def test_cut_decoders_alone_take_the_steps_that_are_asked_for():
 
 def test_ways_are_those_that_are_asked_for():
     assert [plan.path for plan in setting(paths=("laps",)).plans()] == ["laps"]
-    with pytest.raises(ConfigError, match="memory has palindrome, laps"):
+    with pytest.raises(ConfigError, match="memory has return, laps"):
         setting(paths=("loop",)).plans()
 
 

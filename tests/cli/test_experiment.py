@@ -57,7 +57,7 @@ def test_training_arms_that_need_none_is_refused(capsys):
 def test_an_unknown_experiment_and_setting_are_refused(capsys):
     assert run_command(["experiment", "run", "nothing"]) == 2
     assert "expected one of memory" in capsys.readouterr().err
-    assert run_command(["experiment", "run", "memory", "--set", "cases=2"]) == 2
+    assert run_command(["experiment", "run", "memory", "--set", "num_case=2"]) == 2
     assert "num_cases" in capsys.readouterr().err
 
 

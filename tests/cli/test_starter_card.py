@@ -37,7 +37,7 @@ def interval(mean: float) -> dict[str, float]:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    row = {"world": "vizdoom", "path": "palindrome", "figure": "psnr_db", "unit": "dB"}
+    row = {"world": "vizdoom", "path": "return", "figure": "psnr_db", "unit": "dB"}
     rows = [
         {**row, "arm": "none", "value": interval(15), "difference": None},
         {**row, "arm": "ours", "value": interval(18), "difference": interval(3)},

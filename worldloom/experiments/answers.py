@@ -95,7 +95,9 @@ def _found(
     )
     if interval is None:
         return None
-    return Found(mean=interval.mean, low=interval.low, high=interval.high)
+    return Found(
+        mean=interval.mean, low=interval.low, high=interval.high, num_walks=interval.num_worlds
+    )
 
 
 def _compared(claim: Claim, values: Sequence[float]) -> float:

@@ -23,8 +23,12 @@ STORED_RATIO = "stored_ratio"
 COSTS = (SEGMENT_SECONDS, DENOISE_SECONDS, STORED_RATIO)
 """Figures of an arm and not of a walk: they have no interval."""
 
+_LEAST_WALKS = 4  # an interval of fewer is a matter of chance, that of one has no width
+
 Comparison = Literal["value", "difference", "ratio"]
-Outcome = Literal["reached", "reached by the mean alone", "not reached", "no limit", "no answer"]
+Outcome = Literal[
+    "reached", "reached by the mean alone", "not reached", "too few walks", "no limit", "no answer"
+]
 
 
 class Limit(Config):
@@ -86,6 +90,7 @@ class Found(Config):
     mean: float = Field(description="the figure")
     low: float | None = Field(None, description="lower end of the interval")
     high: float | None = Field(None, description="upper end of the interval")
+    num_walks: int | None = Field(None, ge=1, description="walks that have the figure")
 
 
 class Answer(Config):
@@ -110,6 +115,8 @@ def _outcome(claim: Claim, world: str, found: Found | None) -> Outcome:
         return "no answer"
     if limit is None:
         return "no limit"
+    if found.num_walks is not None and found.num_walks < _LEAST_WALKS:
+        return "too few walks"
     low, high = (found.mean if end is None else end for end in (found.low, found.high))
     if limit.holds(low, high):
         return "reached"

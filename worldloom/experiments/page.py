@@ -124,7 +124,7 @@ def _answer(answer: Answer) -> str:
     if found.low is None or found.high is None:
         return f"{found.mean:.2f}{asked}"
     sign = "+" if answer.claim.comparison == "difference" else ""
-    return _numbers(found.mean, found.low, found.high, sign) + asked
+    return f"{_numbers(found.mean, found.low, found.high, sign)}, n = {found.num_walks}{asked}"
 
 
 def _section(book: Book, place: Place) -> list[str]:

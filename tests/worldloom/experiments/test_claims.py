@@ -19,6 +19,8 @@ CLAIM = Claim(
         (Found(mean=9, low=7.9, high=10), "reached by the mean alone"),
         (Found(mean=7, low=6, high=8.5), "not reached"),
         (Found(mean=8), "reached"),
+        (Found(mean=9, low=9, high=9, num_walks=3), "too few walks"),
+        (Found(mean=9, low=9, high=9, num_walks=4), "reached"),
         (None, "no answer"),
     ],
 )

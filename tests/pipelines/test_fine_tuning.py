@@ -31,3 +31,8 @@ def test_larger_frames_get_fewer_steps_and_clips() -> None:
 
 def test_it_is_the_demos_alone() -> None:
     assert fine_tuning_values("smallest", LARGE) == {}
+
+
+def test_a_large_student_is_not_pulled_to_the_mean_of_what_could_be_there() -> None:
+    distillation = fine_tuning_values("demo", LARGE)["distil_student"]["distillation"]
+    assert distillation["regression_weight"] == 0.0

@@ -189,6 +189,7 @@ _REFERENCE = TransformerConfig(
     segment_latents=10,
     num_past_latents=4,
     num_memory_latents=5,
+    memory_refresh_frames=40,  # as often as it adds a segment
     translation="relative",
 )
 

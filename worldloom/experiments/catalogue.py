@@ -46,7 +46,8 @@ MEMORY = Experiment(
     question="What does memory add, and what does choosing it well?",
     control="none",
     arms=(
-        Arm(name="ours", title="greedy cover, slots held for 40 frames"),
+        Arm(name="ours", title="greedy cover, chosen anew for every segment"),
+        Arm(name="held", title="greedy cover, slots held for 40 frames", memory="held"),
         Arm(name="reference", title="best frame a query, oldest on ties", memory="reference"),
         Arm(name="random", title="sink and drawn evenly", memory="random"),
         Arm(name="none", title="recent past alone", memory="none"),

@@ -1,6 +1,7 @@
 """Which past latents each segment of a walk sees, by the rule that an arm follows.
 
-    ours       greedy cover among a session's keyframes; a slot keeps its latent for a while
+    ours       greedy cover among a session's keyframes, for every segment anew
+    held       the same, but a slot keeps its latent for 40 frames
     reference  Matrix-Game 3.0's: for each of five coming frames the past frame that sees most of
                it, the oldest on ties and with repeats; the last slot is latent 1
     random     the sink, and others drawn evenly
@@ -31,11 +32,12 @@ from worldloom.memory.reference import QUERY_OFFSETS, SINK_FRAME, reference_scor
 from worldloom.memory.slots import MemorySlots
 from worldloom.model.config import TransformerConfig
 
-MemoryChoice = Literal["ours", "reference", "random", "none", "oracle"]
+MemoryChoice = Literal["ours", "held", "reference", "random", "none", "oracle"]
 FramePoses = Float[FloatArray, "F 4 4"]
 
 # The reference asks for five frames of the 40 that it adds.
 _REFERENCE_NEW_FRAMES = 40
+_HELD_FRAMES = 40  # after the frames that the reference adds between two choices
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,9 @@ def _memory(
     shape = retrieval.shape
     poses = frame_poses[::TEMPORAL_STRIDE]
     segments = range((len(poses) - 1) // shape.segment_latents)
-    if choice == "ours":
-        return _ours(poses, len(segments), retrieval)
+    if choice in ("ours", "held"):
+        refresh = shape.memory_refresh_frames if choice == "ours" else _HELD_FRAMES
+        return _ours(poses, len(segments), retrieval, refresh)
     generator = np.random.default_rng([0x6D656D, seed])
     found: list[list[int]] = []
     for segment in segments:
@@ -109,11 +112,13 @@ def _memory(
     return found
 
 
-def _ours(poses: FramePoses, num_segments: int, retrieval: Retrieval) -> list[list[int]]:
+def _ours(
+    poses: FramePoses, num_segments: int, retrieval: Retrieval, refresh_frames: int
+) -> list[list[int]]:
     """Choose as a session does, with its bounded bank and its slots."""
     shape = retrieval.shape
     index = KeyframeIndex(retrieval.bank, retrieval.settings, retrieval.intrinsics)
-    slots = MemorySlots(shape.num_memory_latents, shape.memory_refresh_frames)
+    slots = MemorySlots(shape.num_memory_latents, refresh_frames)
     every = torch.from_numpy(np.ascontiguousarray(poses))
     index.append(every[0])
     found = []

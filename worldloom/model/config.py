@@ -81,7 +81,10 @@ class TransformerConfig(Config):
     num_past_latents: int = Field(4, ge=1, description="latest committed latents always seen")
     num_memory_latents: int = Field(5, ge=0, description="older latents seen, the sink among them")
     memory_refresh_frames: int = Field(
-        40, ge=0, description="frames for which a slot of memory keeps its latent, at least"
+        0,
+        ge=0,
+        description="frames for which a slot of memory keeps its latent, at least; 0: memory is "
+        "what the coming segment wants, for a copy of keys and values where a slot changes",
     )
     translation: Literal["metric", "relative"] = Field(
         "metric",

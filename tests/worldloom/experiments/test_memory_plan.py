@@ -45,6 +45,14 @@ def test_the_oracle_takes_the_mirrored_latents(cases):
     assert sorted(memory(made, 4)) == [0, 1, 2]
 
 
+def test_memory_that_is_held_keeps_each_latent_for_forty_frames(cases):
+    held = plan(cases[0], "held")
+    kept = CONFIG.model_copy(update={"memory_refresh_frames": 40})
+    same = plan(cases[0], "ours", Retrieval(kept, RETRIEVAL.settings, RETRIEVAL.bank, INTRINSICS))
+    assert np.array_equal(held.chosen, same.chosen)
+    assert not np.array_equal(held.chosen, plan(cases[0], "ours").chosen)
+
+
 def test_ours_is_what_retrieval_chooses_where_no_slot_is_held(cases):
     shape = CONFIG.model_copy(update={"memory_refresh_frames": 0})
     free = Retrieval(shape, RETRIEVAL.settings, RETRIEVAL.bank, INTRINSICS)

@@ -23,7 +23,7 @@ def setting(experiment=MEMORY, folder=Path("cells"), **values):
 
 def test_the_control_comes_first_and_the_others_keep_their_order():
     assert [arm.name for arm in setting().arms()] == [
-        "none", "ours", "reference", "random", "oracle",
+        "none", "ours", "held", "reference", "random", "oracle",
     ]  # fmt: skip
 
 

@@ -8,7 +8,10 @@ TOKENS = CONFIG.tokens_per_latent_frame
 NUM_MEMORY, NUM_PAST = CONFIG.num_memory_latents, CONFIG.num_past_latents
 
 
-def slots(config=CONFIG):
+HELD = CONFIG.model_copy(update={"memory_refresh_frames": 40})
+
+
+def slots(config=HELD):
     return ContextSlots(config, dtype=torch.float32, device=torch.device("cpu"))
 
 
@@ -70,7 +73,7 @@ def test_memory_keeps_its_latents_for_forty_frames_and_changes_what_it_must():
 def test_writes_are_bounded_by_slots_and_frames_along_a_walk():
     """However memory is chosen: at most its slots in 40 frames, and one for each new latent."""
     walked, generator = slots(), torch.Generator().manual_seed(0)
-    segment, refresh = CONFIG.segment_latents, CONFIG.memory_refresh_frames // 4
+    segment, refresh = CONFIG.segment_latents, HELD.memory_refresh_frames // 4
     writes = []  # (latent at which, how many)
     walked.write(walked.assign_past(0), committed(0))
     for start in range(1, 200, segment):

@@ -128,7 +128,9 @@ def test_the_critic_is_updated_so_often_for_each_update_of_the_student(ratio, mo
 
 def test_segments_are_as_long_as_configured():
     run = distillation()
-    assert run._scored_segment(Draws.of_host(generator())).recorded.shape[2] == CONFIG.segment_latents
+    assert (
+        run._scored_segment(Draws.of_host(generator())).recorded.shape[2] == CONFIG.segment_latents
+    )
 
 
 def test_several_processes_are_refused():

@@ -1,18 +1,12 @@
 """The kernels compute the formulas, and their gradients."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from interpreted import require_equal
 from torch import nn
 
 from worldloom.model.residual import added, modulated
 
-ROOT = Path(__file__).parents[3]
-# Interpreted in a process of its own: that must be asked for before Triton is imported.
 PROGRAM = """
 import torch
 from torch import nn
@@ -49,15 +43,7 @@ print("equal")
 
 
 def test_the_kernels_compute_the_formulas_and_their_gradients():
-    pytest.importorskip("triton")
-    found = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.stdout == "equal\n", found.stderr[-2000:]
+    require_equal(PROGRAM)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: kernels run on one")

@@ -1,17 +1,11 @@
 """The kernel turns as the formula does, and its gradient turns back."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from interpreted import require_equal
 
 from worldloom.model.rope import rotate
 
-ROOT = Path(__file__).parents[3]
-# Interpreted in a process of its own: that must be asked for before Triton is imported.
 PROGRAM = """
 import torch
 from worldloom.model.rope import rotate
@@ -39,15 +33,7 @@ print("equal")
 
 
 def test_the_kernel_turns_as_the_formula_does():
-    pytest.importorskip("triton")
-    found = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.stdout == "equal\n", found.stderr[-2000:]
+    require_equal(PROGRAM)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the kernel runs on one")

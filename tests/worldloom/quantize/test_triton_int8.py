@@ -1,13 +1,7 @@
 """The INT8 kernel's sums are exact; it is interpreted in a process of its own."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from interpreted import require_equal
 
-import pytest
-
-ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import torch
 from worldloom.quantize.rows import quantize_rows
@@ -26,12 +20,4 @@ print("equal")
 
 
 def test_the_kernel_computes_the_layers_formula():
-    pytest.importorskip("triton")
-    found = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.stdout == "equal\n", found.stderr[-2000:]
+    require_equal(PROGRAM)

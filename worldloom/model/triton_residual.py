@@ -159,7 +159,7 @@ class NormAndModulate(torch.autograd.Function):
     def backward(
         context: Any,  # noqa: ANN401
         of_out: Rows,
-    ) -> tuple[Tensor, Tensor, Tensor, None]:
+    ) -> tuple[Rows, OfLatents, OfLatents, None]:
         """Return the gradients by rows, scale and shift."""
         x, scale, mean, rstd = context.saved_tensors
         of_out, of_x = of_out.contiguous(), torch.empty_like(x)
@@ -201,7 +201,7 @@ class AddGated(torch.autograd.Function):
     def backward(
         context: Any,  # noqa: ANN401
         of_out: Rows,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    ) -> tuple[Rows, Rows, OfLatents, Rows | None, Rows | None]:
         """Return the gradients by rows, answer, gate, and the camera's scale and shift."""
         x, answer, gate, camera_scale = context.saved_tensors
         of_out, of_answer = of_out.contiguous(), torch.empty_like(answer)

@@ -24,6 +24,7 @@ from worldloom.model.vae.video_vae import VAEConfig, VideoVAE, load_decoder, loa
 from worldloom.store import ArtifactStore, open_store
 from worldloom.train.config import LearnerConfig, TrainerConfig
 from worldloom.train.tracking import NullTracker
+from worldloom.train.vae_windows import Windows
 
 TINY = VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(16, 16, 16))
 CONFIG = DistilDecoderStepConfig(
@@ -89,17 +90,19 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(context(tmp_path, "undisturbed"))
-    loss = DecoderObjective.loss
+    loss_of = DecoderObjective.loss_of
 
-    def dying(self: DecoderObjective, step: int, generator: torch.Generator) -> object:
+    def dying(
+        self: DecoderObjective, batch: Windows, step: int, generator: torch.Generator
+    ) -> object:
         if step == 2:
             raise KeyboardInterrupt
-        return loss(self, step, generator)
+        return loss_of(self, batch, step, generator)
 
-    monkeypatch.setattr(DecoderObjective, "loss", dying)
+    monkeypatch.setattr(DecoderObjective, "loss_of", dying)
     with pytest.raises(KeyboardInterrupt):
         run(context(tmp_path, "killed"))
-    monkeypatch.setattr(DecoderObjective, "loss", loss)
+    monkeypatch.setattr(DecoderObjective, "loss_of", loss_of)
     assert run(context(tmp_path, "killed")) == whole
 
 

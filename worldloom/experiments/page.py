@@ -3,6 +3,7 @@
     ablation.md    tables, with every figure's interval
     ablation.png   PSNR along the walks; the first figure of the question with its intervals
     ablation-<world>-<path>.mp4   the first walk under every arm, beside the recording
+    ablation-<world>-<path>.jpg   some frames of it
 
 It does not know how anything was measured.
 """
@@ -17,7 +18,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from worldloom.evaluate.film import side_by_side, write_mp4
+from worldloom.data.clips import encode_frame
+from worldloom.evaluate.film import contact_sheet, side_by_side, write_mp4
 from worldloom.evaluate.paired import SeededInterval
 from worldloom.evaluate.video_quality import Frames
 from worldloom.experiments.book import Book, Place, Row
@@ -28,6 +30,7 @@ PAGE_FILE, PLOT_FILE = "ablation.md", "ablation.png"
 _COLOURS = ("#c2570c", "#2563a8", "#4d7c0f", "#8a8a8a", "#7e22ce", "#0f766e")
 _DOTS_PER_INCH = 100
 _FILM_PIXELS, _FILM_CRF = 192, 26
+_SHEET_PIXELS = 128
 
 
 def page_of(book: Book) -> str:
@@ -66,11 +69,23 @@ def write_film(folder: Path, place: Place, films: Sequence[tuple[str, Frames]]) 
 
     Pages lie in the repository, so films are no larger than it takes to see a difference.
     """
-    path = folder / f"ablation-{place[0]}-{place[1]}.mp4"
+    path = folder / f"{_stem(place)}.mp4"
     labels, frames = [label for label, _ in films], [film for _, film in films]
     factor = max(1, _FILM_PIXELS // frames[0].shape[2])
     write_mp4(path, side_by_side(frames, labels, factor=factor), crf=_FILM_CRF)
     return path
+
+
+def write_sheet(folder: Path, place: Place, films: Sequence[tuple[str, Frames]]) -> Path:
+    """Write frames of the same films as one picture, a row a film; return the path."""
+    path = folder / f"{_stem(place)}.jpg"
+    factor = max(1, _SHEET_PIXELS // films[0][1].shape[2])
+    path.write_bytes(encode_frame(contact_sheet(films, factor=factor), "jpeg"))
+    return path
+
+
+def _stem(place: Place) -> str:
+    return f"ablation-{place[0]}-{place[1]}"
 
 
 def _training(record: TrainingRecord) -> list[str]:
@@ -132,6 +147,8 @@ def _section(book: Book, place: Place) -> list[str]:
     arms = [a.name for a in book.experiment.arms if any(row.arm == a.name for row in rows)]
     value = rows[0].value
     lines = [f"## {place[0]}, {place[1]}: {value.num_worlds} walks, seeds {value.num_seeds}", ""]
+    lines += [f"![The first walk under every arm]({_stem(place)}.jpg)", ""]
+    lines += [f"[The same as a film]({_stem(place)}.mp4)", ""]
     wanted = [name for name in book.experiment.figures if any(r.figure == name for r in rows)]
     others = [name for name in dict.fromkeys(row.figure for row in rows) if name not in wanted]
     lines += [*_table(rows, wanted, arms), ""]

@@ -12,7 +12,7 @@ from worldloom.evaluate.interval import BootstrapConfig
 from worldloom.evaluate.protocol import record_case
 from worldloom.experiments.book import Book, make_book, write_book
 from worldloom.experiments.cells import film_part, read_arrays, stem_of
-from worldloom.experiments.page import write_film, write_page
+from worldloom.experiments.page import write_film, write_page, write_sheet
 from worldloom.experiments.run_record import read_cells, read_run
 
 
@@ -44,5 +44,5 @@ def publish(cells_folder: Path, folder: Path) -> tuple[Book, list[Path]]:
             for cell in cells
             if (cell.world, cell.path, cell.seed_index) == (*place, 0)
         ]
-        paths.append(write_film(folder, place, films))
+        paths += [write_film(folder, place, films), write_sheet(folder, place, films)]
     return book, paths

@@ -136,11 +136,13 @@ def test_a_book_a_page_a_plot_and_a_film_are_written(setting, cells, tmp_path):
         assert film.streams.video[0].width == 3 * 192 + 2 * 6  # two arms beside the recording
     assert {path.name for path in paths} == {
         "ablation.json", "ablation.md", "ablation.png", "ablation-procedural-palindrome.mp4",
+        "ablation-procedural-palindrome.jpg",
     }  # fmt: skip
     assert book.left_out == ("other",)
     page = (tmp_path / "ablation.md").read_text()
     assert "`worldloom experiment run memory`" in page
     assert "Not run, for want of weights: other." in page
+    assert "(ablation-procedural-palindrome.jpg)" in page
     assert "| revisit_psnr_db | dB | " in page
     [row] = [r for r in book.rows if r.figure == "revisit_psnr_db" and r.arm == "ours"]
     values = [

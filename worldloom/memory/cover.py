@@ -20,6 +20,7 @@ from worldloom.memory.frustum import Frustum
 from worldloom.memory.retrieval import TIE_TOLERANCE
 
 NO_LATENT = -1
+_NEVER = torch.iinfo(torch.int64).max
 SINK_SLOT = 0
 
 
@@ -89,7 +90,7 @@ def greedy_cover_in_torch(question: CoverQuestion) -> Int[Tensor, " S"]:
             worth[SINK_SLOT : SINK_SLOT + 1].fill_(torch.inf)  # not an index: that would wait
         worth = worth.where(is_open, -torch.inf)
         is_best = is_open & (worth >= worth.max() - TIE_TOLERANCE)
-        slot = indices.where(is_best, NO_LATENT).argmax(dim=0, keepdim=True)
+        slot = indices.where(is_best, _NEVER).argmin(dim=0, keepdim=True)
         has_choice = is_best.index_select(0, slot)
         chosen[choice : choice + 1] = indices.index_select(0, slot).where(has_choice, NO_LATENT)
         unseen = unseen * (1 - seen.index_select(0, slot)[0])

@@ -2,10 +2,11 @@
 
 It holds the poses of at most `capacity` latents: the sink, the newest ones, and those that the
 others cover least. When it is full, each new latent takes the place of the most redundant one: the
-one whose frustum another, or the new one, covers best; the oldest on ties. Who covers whom is kept
-as a matrix, of which an append renews one row and one column. Everything has a fixed shape and
-stays on one device, so appending and scoring never wait for a GPU. It chooses as
-`retrieval.retrieve` does among the latents that it holds. It does not know latents' content.
+one whose frustum another, or the new one, covers best; of two alike the newer, which was itself
+made from memory of the older. Who covers whom is kept as a matrix, of which an append renews one
+row and one column. Everything has a fixed shape and stays on one device, so appending and scoring
+never wait for a GPU. It chooses as `retrieval.retrieve` does among the latents that it holds. It
+does not know latents' content.
 
 Letters: K slots or cameras, Q query poses, P points of a frustum, M points, S choices.
 """
@@ -25,7 +26,7 @@ from worldloom.memory.cover import (
     CoverQuestion,
     greedy_cover_in_torch,
 )
-from worldloom.memory.retrieval import frustum_of, frustum_points
+from worldloom.memory.retrieval import TIE_TOLERANCE, frustum_of, frustum_points
 
 __all__ = ["NO_LATENT", "KeyframeIndex"]
 
@@ -150,11 +151,11 @@ class KeyframeIndex:
         last_to_go = new_index - self.config.recent_latents
         may_go = (indices > 0) & (indices <= last_to_go)
         redundancy = torch.maximum(self._cover.amax(dim=1), cover_by_new).where(may_go, -torch.inf)
-        is_most = redundancy == redundancy.max()
-        oldest_first = indices.where(is_most, torch.iinfo(torch.int64).max)
+        is_most = redundancy >= redundancy.max() - TIE_TOLERANCE
+        newest_first = (-indices).where(is_most, torch.iinfo(torch.int64).max)
         # A free slot goes before any held one, and the first free one before the others.
         places = torch.arange(len(indices), device=indices.device)
-        rank = oldest_first.where(is_held, places - len(indices))
+        rank = newest_first.where(is_held, places + torch.iinfo(torch.int64).min)
         return rank.argmin(dim=0, keepdim=True)
 
     def _placed(self, poses: Float[Tensor, "Q 4 4"]) -> Float[Tensor, "Q P 3"]:

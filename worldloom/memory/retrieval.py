@@ -3,9 +3,10 @@
 Points, uniform in volume, are sampled in the frusta of the poses to be generated; a candidate is
 worth the points that it sees and that no chosen one sees yet, less a little for each metre and
 radian that it stands away. A point that two coming views share counts twice, since it is shown
-twice. Ties go to the later latent, and nothing is chosen twice. Latent 0, the start image, is the
-sink and always among them. Occlusion is ignored. These are pure functions of poses, for whole
-clips; a session asks `keyframe_index`, which chooses the same. It does not know latents' content.
+twice. Ties go to the earlier latent: a later one of the same place was itself made from memory, and
+a copy of copies fades. Nothing is chosen twice. Latent 0, the start image, is the sink and always
+among them. Occlusion is ignored. These are pure functions of poses, for whole clips; a session asks
+`keyframe_index`, which chooses the same. It does not know latents' content.
 
 Letters: Q query poses, L candidate poses, K points of a frustum.
 """
@@ -113,7 +114,7 @@ def greedy_cover(
         if chosen or not keep_sink:
             worth = open_points.mean(axis=(0, 1)) - distance_weight * distance
             worth[chosen] = -np.inf
-            best = int(np.flatnonzero(worth >= worth.max() - TIE_TOLERANCE)[-1])
+            best = int(np.flatnonzero(worth >= worth.max() - TIE_TOLERANCE)[0])
         chosen.append(best)
         open_points[open_points[..., best]] = False
     return chosen

@@ -90,25 +90,25 @@ def test_the_sink_and_the_newest_are_always_held():
 
 
 def test_who_stands_still_keeps_what_was_seen_before():
-    """Copies of one view make each other redundant, the oldest first, and never other views."""
+    """Copies of one view make each other redundant, the newest first, and never other views."""
     around = [looking(yaw) for yaw in np.linspace(0, 2 * np.pi, 6, endpoint=False)]
     index = filled([*around, *[looking(0.5)] * 50])
     assert set(range(6)) <= set(held(index))
     copies = [i for i in held(index) if i > 5]
-    assert copies == list(range(50, 56))
+    assert copies == [6, 7, *range(52, 56)]  # the first ones, and those that are too new to go
 
 
 def test_the_most_covered_latent_goes():
-    """Latent 3 looks nearly where 5 looks; everything else looks elsewhere."""
+    """Latent 5 looks nearly where 3 looked before it; everything else looks elsewhere."""
     yaws = [0.0, 1.0, 2.0, 3.0, 4.0, 3.05, 5.0]
     config = BankConfig(capacity=6, recent_latents=1)
-    assert held(filled([looking(yaw) for yaw in yaws], config)) == [0, 1, 2, 4, 5, 6]
+    assert held(filled([looking(yaw) for yaw in yaws], config)) == [0, 1, 2, 3, 4, 6]
 
 
-def test_of_equal_poses_the_newer_is_chosen():
+def test_of_equal_poses_the_older_is_chosen():
     index = filled([looking(np.pi), *[looking(0.0)] * 8])
-    assert index.query(looking(0.0)[None], 3, 9).tolist() == [0, 8, 7]
-    assert index.query(looking(0.0)[None], 2, 6).tolist() == [0, 5]
+    assert index.query(looking(0.0)[None], 3, 9).tolist() == [0, 1, 2]
+    assert index.query(looking(0.0)[None], 2, 6).tolist() == [0, 1]
 
 
 def test_cover_is_what_visibility_says_of_both():

@@ -50,14 +50,14 @@ def test_each_choice_counts_only_what_the_others_do_not_see():
     # Candidate 1 sees points 0-5, 2 the same, 3 only 6-7: after 1 or 2, the third is worth more.
     seen = np.zeros((1, 8, 4), bool)
     seen[0, :6, 1] = seen[0, :6, 2] = seen[0, 6:, 3] = True
-    assert greedy_cover(seen, np.zeros(4), 3, 0.0) == [SINK_INDEX, 2, 3]
+    assert greedy_cover(seen, np.zeros(4), 3, 0.0) == [SINK_INDEX, 1, 3]
 
 
-def test_ties_go_to_the_nearer_pose_then_to_the_later():
+def test_ties_go_to_the_nearer_pose_then_to_the_earlier():
     seen = np.ones((1, 4, 3), bool)
     seen[..., 0] = False
     assert greedy_cover(seen, np.array([0.0, 1.0, 2.0]), 2, 0.02)[1] == 1
-    assert greedy_cover(seen, np.zeros(3), 2, 0.02)[1] == 2
+    assert greedy_cover(seen, np.zeros(3), 2, 0.02)[1] == 1
 
 
 def test_without_candidates_or_slots_nothing_is_chosen():
@@ -77,9 +77,9 @@ def test_without_a_sink_the_first_choice_is_the_best_one():
     assert retrieve(looking(0.0)[None], history, 1, CONFIG, INTRINSICS) == [SINK_INDEX]
 
 
-def test_of_equal_poses_the_later_wins_however_long_the_history():
+def test_of_equal_poses_the_earlier_wins_however_long_the_history():
     history = np.stack([looking(np.pi)] + [looking(0.0)] * 600)
-    assert retrieve(looking(0.0)[None], history, 2, CONFIG, INTRINSICS) == [SINK_INDEX, 600]
+    assert retrieve(looking(0.0)[None], history, 2, CONFIG, INTRINSICS) == [SINK_INDEX, 1]
 
 
 def test_a_metre_costs_as_much_cover_as_the_weight_says():

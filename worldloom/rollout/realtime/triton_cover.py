@@ -13,6 +13,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+NEVER = tl.constexpr(1 << 62)  # later than any latent
+
 
 @triton.jit
 def _place(axes, centre, axis: tl.constexpr, k, x, y, z, num_slots):
@@ -65,8 +67,8 @@ def cover_kernel(
             worth = tl.where(k == 0, float("inf"), worth)
         worth = tl.where(open_slots, worth, float("-inf"))
         is_best = open_slots & (worth >= tl.max(worth, axis=0) - tolerance)
-        best = tl.max(tl.where(is_best, latent, -1), axis=0)
-        tl.store(chosen + choice, best)
+        best = tl.min(tl.where(is_best, latent, NEVER), axis=0)
+        tl.store(chosen + choice, tl.where(best == NEVER, -1, best))
         is_taken = is_best & (latent == best)
         slot = tl.max(tl.where(is_taken, k, 0), axis=0)
         open_slots = open_slots & (k != slot)

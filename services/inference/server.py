@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import signal
@@ -32,6 +33,11 @@ from services.inference.repository import RepositoryConfig, build_repository
 from services.processes import FEW_ARENAS, LOOPBACK, ManagedProcess, free_port, require_free_port
 from worldloom.config import Config
 from worldloom.errors import MachineError, ServingError
+from worldloom.log import log_event
+
+logger = logging.getLogger(__name__)
+
+_ABORTED = f"ended with code {-signal.SIGABRT.value} before it was ready"
 
 _PROJECT_ROOT = Path(__file__).parents[2]
 _EXIT_POLL_SECONDS = 0.05
@@ -100,10 +106,22 @@ class InferenceServer:
     def start(self) -> None:
         """Start the server, wait until the model is warm, and play one segment on it.
 
+        Where many processes start at once, tritonserver now and then aborts in a lock of its
+        shared memory before it has done anything; then it is started once more, and that is logged.
+
         Raises:
             MachineError: when the port is taken or the wheel does not fit this Python.
             ServingError: when the model does not load or the first session fails.
         """
+        try:
+            self._start()
+        except ServingError as error:
+            if _ABORTED not in str(error):
+                raise
+            log_event(logger, "triton_aborted", logging.WARNING, reason=str(error))
+            self._start()
+
+    def _start(self) -> None:
         wheel = triton_wheel()
         self._port = self._config.port or free_port()
         for port in (self._port, self._config.http_port, self._config.metrics_port):

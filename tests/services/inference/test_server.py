@@ -18,7 +18,7 @@ from services.inference.server import (
     triton_wheel,
 )
 from services.processes import free_port
-from worldloom.errors import MachineError
+from worldloom.errors import MachineError, ServingError
 
 STUB = "triton_python_backend_stub"
 
@@ -103,3 +103,20 @@ def test_stop_before_start_does_nothing(tmp_path: Path) -> None:
     never.stop()
     assert not never.is_alive()
     assert never.pid is None
+
+
+@pytest.mark.parametrize(("reason", "starts"), [(-6, 2), (1, 1)])
+def test_a_server_that_aborts_at_its_start_is_started_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int, starts: int
+) -> None:
+    begun: list[int] = []
+
+    def ends(self: InferenceServer) -> None:
+        begun.append(reason)
+        message = f"tritonserver ended with code {reason} before it was ready"
+        raise ServingError(message)
+
+    monkeypatch.setattr(InferenceServer, "_start", ends)
+    with pytest.raises(ServingError, match="before it was ready"):
+        InferenceServer(tmp_path, ServerConfig(port=free_port()), log_path=tmp_path / "log").start()
+    assert len(begun) == starts

@@ -9,6 +9,7 @@ learns from them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -39,10 +40,8 @@ class EncodedClips:
         """Return a clip's latents on the device; a file that cannot be read is written anew."""
         path = self.folder / f"{clip.clip_id}.safetensors"
         if path.is_file():
-            try:
+            with contextlib.suppress(OSError, SafetensorError, KeyError):
                 return load_file(path)[_LATENTS].to(self._device)
-            except (OSError, SafetensorError, KeyError):
-                path.unlink(missing_ok=True)
         with torch.no_grad():
             video = to_video(clip.frames.to(self._device))  # bytes travel, not numbers
             latents: Tensor = self._vae.encode(video)[0].transpose(0, 1).half()

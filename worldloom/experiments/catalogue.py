@@ -122,6 +122,7 @@ STUDENT = Experiment(
         "revisit_psnr_db",
         "frechet_novel",
         "sharpness_ratio",
+        "sharpness_over_reconstruction",
         "texture_distance",
         "drift_db_per_segment",
         "key_accuracy_ratio",

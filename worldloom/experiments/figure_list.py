@@ -40,6 +40,8 @@ FIGURES: Mapping[str, tuple[str, bool | None]] = {
     "recording_read_turn_error_degrees": ("degrees a frame", None),
     "key_accuracy_ratio": ("x", True),
     "reconstruction_psnr_db": ("dB", True),
+    "reconstruction_sharpness_ratio": ("x", None),
+    "sharpness_over_reconstruction": ("x", None),
     "parity_psnr_db": ("dB", True),
     "forced_psnr_db": ("dB", True),
     "forced_first_frame_psnr_db": ("dB", True),

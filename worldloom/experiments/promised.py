@@ -149,6 +149,17 @@ STUDENT_CLAIMS = (
         limits=_both(Limit(least=0.85, most=1.15)),
     ),
     Claim(
+        says="sharpness, over what the autoencoder alone makes of the recording",
+        figure="sharpness_over_reconstruction",
+        arm="multi-segment",
+        limits=_both(Limit(least=0.85, most=1.15)),
+    ),
+    Claim(
+        says="the most sharpness that its autoencoder allows, over the recording's",
+        figure="reconstruction_sharpness_ratio",
+        arm="teacher",
+    ),
+    Claim(
         says="sharpness, over the teacher's",
         figure="sharpness_ratio",
         arm="multi-segment",

@@ -49,15 +49,14 @@ from worldloom.experiments.memory_plan import (
 )
 from worldloom.experiments.networks import BuiltArm, build_arm, frame_size_of
 from worldloom.experiments.probes import Walks, probed
+from worldloom.experiments.reconstruction import reconstruction_figures
 from worldloom.experiments.setting import Setting
 from worldloom.experiments.walks import GivenPast, cut_short, films, recorded_latents, walk
 from worldloom.frames import TEMPORAL_STRIDE
 from worldloom.rollout.world_model import WorldModel
 from worldloom.train.model_checkpoint import load_model_config
-from worldloom.train.vae_windows import to_video
 
 _WARM_UP_SEGMENTS = 2
-_MOST_RECONSTRUCTED_FRAMES = 400
 
 
 class WalkCells:
@@ -202,14 +201,15 @@ class WalkCells:
     ) -> list[Values]:
         """Return the figures that need the networks, or the control's films, walk by walk."""
         cases, first = self._record(), self._first_made
+        most = self._setting.config.measure.most_judged_frames
         references = self._references(seed_index, arm, made)
         probes = self._probed(built, arm, cases, made)
         return [
             more
-            | {
-                "reconstruction_psnr_db": reconstruction_psnr_db(built, case.frames),
-                "parity_psnr_db": float(psnr_db(film[first], reference).mean()),
-            }
+            | reconstruction_figures(
+                built, film, case.frames, first=first.start, most_judged_frames=most
+            )
+            | {"parity_psnr_db": float(psnr_db(film[first], reference).mean())}
             for case, film, reference, more in zip(cases, made, references, probes, strict=True)
         ]
 
@@ -311,20 +311,6 @@ def _planned(
 ) -> ContextPlan:
     poses, seed = walk
     return plan_context(poses, choice, retrieval, seed)
-
-
-@torch.inference_mode()
-def reconstruction_psnr_db(built: BuiltArm, frames: Frames) -> float | None:
-    """Return the PSNR of a recording that was encoded and decoded by the arm's decoder.
-
-    A recording is encoded at once, so a long one has no figure.
-    """
-    if len(frames) > _MOST_RECONSTRUCTED_FRAMES:
-        return None
-    device = built.model.device
-    latents = built.vae.encode(to_video(frames).to(device))
-    made = films(built.model, latents.transpose(1, 2))[0]
-    return float(psnr_db(made, frames).mean())
 
 
 def segment_frames_of(folder: Path) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from worldloom.config import Config, JsonValue
@@ -67,6 +69,9 @@ class LegConfig(Config):
     )
     batch: int = Field(64, ge=1, description="clips of a step; windows for the VAE")
     learning_rate: float = Field(0.0, ge=0, description="peak rate; 0: the recipe's")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="of the stages actions and memory: how matrices are updated"
+    )
     decay_share: float = Field(
         0.0, ge=0, le=1, description="share of the time at whose end the rate is 0; last legs: 0.3"
     )

@@ -102,7 +102,10 @@ def train_flow(leg: Leg, scratch: Path) -> LegResult:
     def take(clip: StoredClip) -> None:
         pool.add(clip.clip_id, clip.segmented, encoded(clip))
 
-    result = Trainer(_trainer(leg, recipe.learner)).run(
+    learner = parse_config(
+        LearnerConfig, {**resolved(recipe.learner), "optimizer": config.optimizer}
+    )
+    result = Trainer(_trainer(leg, learner)).run(
         objective, folder=scratch, pace=leg.pace(take), report=leg.report
     )
     trained = WorldModelTransformer(transformer.config)

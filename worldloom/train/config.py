@@ -16,7 +16,15 @@ from worldloom.config import Config
 class LearnerConfig(Config):
     """How one module's parameters are updated."""
 
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon: matrices of a transformer's blocks by Muon, all else by AdamW; "
+        "without ZeRO.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    matrix_rate_scale: float = Field(
+        3.0, gt=0, description="Muon: rate of its matrices, as a multiple of AdamW's."
+    )
     warmup_steps: int = Field(
         0, ge=0, description="Steps over which the learning rate rises linearly from 0."
     )
@@ -66,6 +74,16 @@ class LearnerConfig(Config):
             message = (
                 f"decay_steps={self.decay_steps}: a cosine schedule must end after its warm-up "
                 f"of {self.warmup_steps} steps"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _muon_sees_whole_matrices(self) -> LearnerConfig:
+        if self.optimizer == "muon" and self.zero_stage:
+            message = (
+                f"zero_stage={self.zero_stage} beside optimizer 'muon': it needs whole matrices, "
+                "expected 0"
             )
             raise ValueError(message)
         return self

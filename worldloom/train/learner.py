@@ -1,9 +1,9 @@
 """A module and the DeepSpeed engine that updates it, the same on a CPU and on GPUs.
 
-The learner owns the optimiser (AdamW), the learning rate of each step, gradient clipping, mixed
-precision and the moving average of the parameters. Its state has names and shapes that do not
-depend on how many processes trained, so a run may go on with another number of them. It does not
-know losses, data or files.
+The learner owns the optimiser (AdamW, or Muon for hidden matrices), the learning rate of each
+step, gradient clipping, mixed precision and the moving average of the parameters. Its state has
+names and shapes that do not depend on how many processes trained, so a run may go on with another
+number of them. It does not know losses, data or files.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from worldloom.errors import TrainingError
 from worldloom.train.config import LearnerConfig
 from worldloom.train.engine import start_distributed, start_engine
+from worldloom.train.muon import Muon, split_matrices
 
 __all__ = ["Learner", "LearnerConfig", "learning_rate_at"]
 
@@ -64,12 +65,7 @@ class Learner:
         if not self._trained:
             message = f"{type(module).__name__}: no parameter requires a gradient"
             raise ValueError(message)
-        self._optimizer = torch.optim.AdamW(
-            self._parameter_groups(),
-            lr=config.learning_rate,
-            betas=config.betas,
-            fused=device.type == "cuda",  # one launch instead of one a parameter and operation
-        )
+        self._optimizer = self._build_optimizer()
         self._ema = {name: p.detach().clone() for name, p in self._trained.items()}
         self._engine = start_engine(_Computation(module), self._optimizer, config)
         self._norm: float | None = None  # of the gradient, where the engine does not clip
@@ -101,7 +97,7 @@ class Learner:
     def update(self) -> float:
         """Update the parameters by the gradient; return its norm before clipping."""
         for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = self.learning_rate * group.get("rate_scale", 1.0)
         if self._norm is not None:
             self._clip(self._norm)
         self._engine.step()
@@ -166,10 +162,35 @@ class Learner:
 
     # -- parameters, however they are split -------------------------------------------------
 
-    def _parameter_groups(self) -> list[dict[str, object]]:
-        matrices = [p for p in self._trained.values() if p.dim() > 1]
-        vectors = [p for p in self._trained.values() if p.dim() <= 1]
-        groups = [
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        config = self.config
+        is_fused = self.device.type == "cuda"  # one launch, not one a parameter and operation
+        if config.optimizer == "adamw":
+            groups = self._parameter_groups(self._trained)
+            return torch.optim.AdamW(
+                groups, lr=config.learning_rate, betas=config.betas, fused=is_fused
+            )
+        hidden, others = split_matrices(self._trained.items())
+        if not hidden:
+            message = f"{type(self.module).__name__}: no matrix in blocks, expected some for Muon"
+            raise ValueError(message)
+        matrices = {
+            "params": list(hidden.values()),
+            "weight_decay": config.weight_decay,
+            "rate_scale": config.matrix_rate_scale,
+        }
+        return Muon(
+            matrices,
+            self._parameter_groups(others),
+            rate=config.learning_rate,
+            betas=config.betas,
+            fused=is_fused,
+        )
+
+    def _parameter_groups(self, named: Mapping[str, nn.Parameter]) -> list[dict[str, object]]:
+        matrices = [p for p in named.values() if p.dim() > 1]
+        vectors = [p for p in named.values() if p.dim() <= 1]
+        groups: list[dict[str, object]] = [
             {"params": matrices, "weight_decay": self.config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]

@@ -24,7 +24,13 @@ from worldloom.experiments.figures import (
 from worldloom.experiments.probes import figure_names
 
 INSTRUMENTS = Instruments(MeasureConfig(pose_stride_frames=0), 12, None)
-WRITTEN_LATER = {"reconstruction_psnr_db", "parity_psnr_db", *figure_names()}
+WRITTEN_LATER = {
+    "reconstruction_psnr_db",
+    "reconstruction_sharpness_ratio",
+    "sharpness_over_reconstruction",
+    "parity_psnr_db",
+    *figure_names(),
+}
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,52 @@ def test_state_goes_on_in_another_learner_bit_for_bit(stage: int, precision: str
     assert "buffers.1.running_mean" in whole.state_tensors()
 
 
+class Blocks(nn.Module):
+    """A network with two hidden matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(7, 7), nn.Linear(7, 7)])
+        self.head = nn.Linear(7, 3)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks[1](self.blocks[0](x).tanh()))
+
+
+def test_muon_moves_hidden_matrices_along_orthogonal_directions_at_its_own_rate() -> None:
+    config = LearnerConfig(optimizer="muon", learning_rate=0.01, matrix_rate_scale=4.0)
+    module = Blocks()
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    train(Learner(module, config), range(1))
+    moved = {name: p.detach() - before[name] for name, p in module.named_parameters()}
+    singular = torch.linalg.svdvals(moved["blocks.1.weight"]) / (0.04 * 0.2 * 7**0.5)
+    assert singular.max() < 1.3
+    assert (singular > 0.6).sum() >= 3  # the gradient has the rank of a batch of 5 through 3 ways
+    # AdamW's first step is its rate, whatever the gradient.
+    assert moved["head.weight"].abs().median().item() == pytest.approx(0.01, rel=0.05)
+
+
+def test_muon_goes_on_bit_for_bit() -> None:
+    config = LearnerConfig(optimizer="muon", warmup_steps=2)
+    whole, half, other = (Learner(Blocks(), config) for _ in range(3))
+    train(whole, range(6))
+    train(half, range(3))
+    other.load_state_tensors(half.state_tensors())
+    train(other, range(3, 6))
+    assert same_tensors(other.state_tensors(), whole.state_tensors())
+
+
+def test_muon_without_hidden_matrices_or_with_split_ones_is_refused() -> None:
+    with pytest.raises(ValueError, match="no matrix in blocks"):
+        Learner(network(), LearnerConfig(optimizer="muon"))
+    with pytest.raises(ValueError, match="zero_stage=2 beside optimizer 'muon'"):
+        LearnerConfig(optimizer="muon", zero_stage=2)
+
+
 def test_stages_share_one_state() -> None:
     plain = Learner(network(), LearnerConfig())
     train(plain, range(2))

@@ -18,7 +18,11 @@ def require_equal(program):
     pytest.importorskip("triton")
     found = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "TRITON_INTERPRET": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from worldloom.config import apply_overrides, parse_config, resolved
+from worldloom.config import JsonValue, apply_overrides, parse_config, resolved
 from worldloom.data.latents import LatentClips
 from worldloom.distill.dmd import Distillation
 from worldloom.errors import ArtifactError
@@ -122,14 +122,16 @@ def _matched(job: ArmJob, model: ModelPreset, train: StackedClips, held_out: Lat
     )
     transformer = _start(job, model)
     objective = FlowObjective(settings, transformer, train, held_out)
-    rate = {"learning_rate": job.config.learning_rate} if job.config.learning_rate else {}
+    learner: dict[str, JsonValue] = {"optimizer": job.config.optimizer}
+    if job.config.learning_rate:
+        learner["learning_rate"] = job.config.learning_rate
     trainer = TrainerConfig(
         num_steps=job.num_steps,
         checkpoint_every_steps=0,
         log_every_steps=_LOG_EVERY,
         seed=job.seed,
         deterministic=not on_gpu,
-        learner=parse_config(LearnerConfig, {**resolved(recipe.learner), **rate}),
+        learner=parse_config(LearnerConfig, {**resolved(recipe.learner), **learner}),
     )
     with tempfile.TemporaryDirectory(prefix="arm-") as scratch:
         result = Trainer(trainer).run(objective, folder=Path(scratch))
@@ -143,7 +145,7 @@ def _distilled(
     job: ArmJob, model: ModelPreset, train: StackedClips, held_out: LatentClips
 ) -> Learnt:
     """Train a student by distribution matching against its teacher."""
-    recipe = DISTILLATION_RECIPES["cold_start"]
+    recipe, on_gpu = DISTILLATION_RECIPES["cold_start"], torch.cuda.is_available()
     rates = (
         {
             "student": {**resolved(recipe.student), "learning_rate": job.config.learning_rate},
@@ -158,7 +160,9 @@ def _distilled(
         "batch_clips": job.config.batch,
         "sampler": resolved(model.sampler),
         "seed": job.seed,
-        "deterministic": not torch.cuda.is_available(),
+        "deterministic": not on_gpu,
+        "compilation": "recorded" if "recorded" in job.config.compilation else "none",
+        "draws_noise_on_device": on_gpu,
         "log_every_steps": _LOG_EVERY,
         "checkpoint_every_steps": 1_000_000,
         **rates,

@@ -43,8 +43,12 @@ class TrainArmsConfig(Config):
     sampler: SamplerConfig | None = Field(
         None, description="how arms that match flow are walked; None: as the preset's base"
     )
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="how arms that match flow update matrices"
+    )
     compilation: Compilation = Field(
-        "none", description="as `FlowObjectiveConfig` says; distillation is not compiled"
+        "none",
+        description="as `FlowObjectiveConfig` says; distillation is recorded where this is",
     )
     num_processes: int = Field(1, ge=1, description="trainings that share the device")
     feed: FeedConfig = Field(

@@ -21,7 +21,11 @@ def kernel_errors() -> dict[str, float]:
     pytest.importorskip("triton")
     found = subprocess.run(
         [sys.executable, str(TWINS)],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "TRITON_INTERPRET": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        },
         capture_output=True,
         text=True,
         check=False,

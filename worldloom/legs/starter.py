@@ -42,6 +42,8 @@ _LEGS_FOLDER = "legs"
 _WEIGHTS_FOLDER = "weights"
 _NOT_SHIPPED = frozenset({"critic"})
 _RECIPES_GPU = "H100"
+# Settings of a feed that say how fast clips come, not which.
+_NO_MATTER = ("num_workers", "first_clips")
 
 Tell = Callable[[str], None]
 
@@ -103,10 +105,8 @@ class PlannedLeg:
         path = self.folder / LOG_FILE
         if not path.is_file():
             return False
-        asked = resolved(self.config)
-        had = resolved(
-            parse_config(LegConfig, json.loads(path.read_text())["config"], where=path.name)
-        )
+        log = json.loads(path.read_text())["config"]
+        asked, had = map(_what, (self.config, parse_config(LegConfig, log, where=path.name)))
         for key, value in asked.items():
             if had[key] != value:
                 message = (
@@ -155,11 +155,8 @@ def planned_legs(recipe: StarterRecipe, out: Path) -> list[PlannedLeg]:
 
 def clips_folder(leg: LegConfig) -> str:
     """Return the name of the folder of a leg's clips: the same for legs that are fed alike."""
-    fed: dict[str, JsonValue] = {
-        "preset": leg.preset,
-        "shape": list(leg.shape),
-        "feed": resolved(leg.feed),
-    }
+    settings = _what(leg)
+    fed = {name: settings[name] for name in ("preset", "shape", "feed")}
     return "clips-" + digest_of(fed).removeprefix("sha256:")[:12]
 
 
@@ -225,6 +222,12 @@ def require_gpu(recipe: StarterRecipe) -> None:
         "train for those minutes here, a small part of the steps"
     )
     raise MachineError(message)
+
+
+def _what(leg: LegConfig) -> dict[str, JsonValue]:
+    """Return a leg's settings without those of its feed that say how fast clips come."""
+    feed = {name: v for name, v in resolved(leg.feed).items() if name not in _NO_MATTER}
+    return {**resolved(leg), "feed": feed}
 
 
 def _gather(done: Sequence[PlannedLeg], weights: Path) -> Path:

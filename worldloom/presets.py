@@ -256,26 +256,26 @@ PRESETS: Mapping[str, ModelPreset] = {
         starts_from="Random weights: flow matching on latents of the small VAE.",
     ),
     "nano-stream": ModelPreset(
-        description="64x64 pixels; learns to obey in minutes of a GPU; what the starter weights "
-        "are.",
+        description="64x64 pixels; learns to obey in minutes of a GPU.",
         transformer=TransformerConfig(),
         sampler=SamplerConfig(),
         base_sampler=_even_sampler(20, shift=_SMALL_SHIFT),
         vae="small",
         kinematics=Kinematics(),
         intrinsics=Intrinsics.from_fov(*TransformerConfig().frame_size),
-        starts_from="Random weights, or the starter weights: teacher-forced flow matching, "
-        "then distribution matching.",
+        starts_from="Random weights: teacher-forced flow matching, then distribution matching.",
     ),
     "freedoom": ModelPreset(
-        description="96x160 pixels of Freedoom's maps, as a stream of three latents a segment.",
+        description="96x160 pixels of Freedoom's maps and a procedural maze, as a stream of three "
+        "latents a segment; what the starter weights are.",
         transformer=_FREEDOOM,
         sampler=_trained_sampler(shift=_SMALL_SHIFT),
         base_sampler=_even_sampler(20, shift=_SMALL_SHIFT),
         vae="small",
         kinematics=Kinematics(),
         intrinsics=Intrinsics.from_fov(*_FREEDOOM.frame_size),
-        starts_from="Random weights: teacher-forced flow matching, then distribution matching.",
+        starts_from="Random weights, or the starter weights: teacher-forced flow matching, "
+        "then distribution matching.",
     ),
     "mg3-5b": ModelPreset(
         description="Matrix-Game 3.0 as published: 704x1280 pixels, 15 latents first, then 10 new "

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from worldloom.arrays import FloatArray, SingleArray
-from worldloom.camera import Intrinsics, yaw_pitch
+from worldloom.arrays import BoolArray, FloatArray, SingleArray
+from worldloom.camera import Intrinsics, ray_grid, relative_to, yaw_pitch
 from worldloom.evaluate.config import TurningConfig, YawEstimatorConfig
 from worldloom.evaluate.interval import Fraction
 from worldloom.evaluate.video_quality import Frames, to_luminance
@@ -152,16 +152,56 @@ def seen_yaw_degrees(
     return estimator.yaw_degrees(firsts, seconds)
 
 
-def pixel_distance(first: Frames, second: Frames) -> float:
+def pixel_distance(first: Frames, second: Frames, mask: BoolArray | None = None) -> float:
     """Return the mean absolute difference of two films, in 8-bit levels.
 
     Between rollouts of one start and seed that turn left and right it is `left_right_divergence`;
-    between two seeds under equal actions it is `noise_divergence`.
+    between two seeds under equal actions, where the start image is still in view, it is
+    `noise_divergence`.
+
+    Args:
+        first: uint8 [F, H, W, 3].
+        second: of the same shape.
+        mask: bool [F, H, W], the pixels that count; None: all.
+
+    Raises:
+        ValueError: for films of two shapes, or a mask that leaves nothing.
     """
     if first.shape != second.shape:
         message = f"films {list(first.shape)} and {list(second.shape)}: expected one shape"
         raise ValueError(message)
-    return float(np.abs(first.astype(np.int16) - second.astype(np.int16)).mean())
+    gap = np.abs(first.astype(np.int16) - second.astype(np.int16))
+    if mask is None:
+        return float(gap.mean())
+    if not mask.any():
+        message = f"a mask of {list(mask.shape)} without a pixel, expected some to compare"
+        raise ValueError(message)
+    return float(gap[mask].mean())
+
+
+def seen_at_start(
+    start: FloatArray, poses: FloatArray, intrinsics: Intrinsics, height: int, width: int
+) -> BoolArray:
+    """Return the pixels [F, H, W] of cameras that only turned whose rays the start camera saw.
+
+    Whatever is there was shown by the start image, at any depth; all else is a guess.
+
+    Args:
+        start: c2w [4, 4] of the start image.
+        poses: c2w [F, 4, 4] from the same place.
+        intrinsics: of the camera.
+        height: rows of a frame.
+        width: its columns.
+    """
+    rays = ray_grid(intrinsics, height, width, height, width)
+    turned = relative_to(start, poses)[:, :3, :3]
+    across, down, ahead = np.moveaxis(np.einsum("fij,hwj->fhwi", turned, rays), -1, 0)
+    is_ahead = ahead > _NEAREST
+    depth = np.where(is_ahead, ahead, 1.0)
+    column = across / depth * intrinsics.fx + intrinsics.cx
+    row = down / depth * intrinsics.fy + intrinsics.cy
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return np.asarray(is_ahead & inside)
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:

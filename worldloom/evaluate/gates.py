@@ -180,7 +180,7 @@ def _fixed_bars(figures: Mapping[str, Interval], gate: GateConfig) -> list[Bar]:
             "left_is_not_right",
             means["left_right_divergence"],
             gate.min_divergence_ratio * means["noise_divergence"],
-            "left-right divergence in 8-bit levels against that of two noise seeds",
+            "left-right divergence in 8-bit levels against that of two seeds on what was seen",
             is_strict=True,
         )
     )

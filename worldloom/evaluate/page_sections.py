@@ -34,7 +34,7 @@ FIGURE_TITLES: Mapping[str, tuple[str, str]] = {
     "yaw_sign_accuracy": ("Turns obeyed", "frame pairs that turn the way that was asked"),
     "yaw_sign_accuracy_ground_truth": ("Turns read off recordings", "the same measure's ceiling"),
     "left_right_divergence": ("Left against right", "mean pixel distance of the two walks"),
-    "noise_divergence": ("Seed against seed", "mean pixel distance under the same actions"),
+    "noise_divergence": ("Seed against seed", "mean pixel distance of what the start image shows"),
 }
 
 

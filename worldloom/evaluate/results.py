@@ -55,7 +55,9 @@ class ClipResult(Config):
         ge=0, description="mean 8-bit distance between turning left and right, one seed"
     )
     noise_divergence: float = Field(
-        ge=0, description="mean 8-bit distance between two seeds, one turn"
+        ge=0,
+        description="mean 8-bit distance between two seeds, one turn, where the start image is "
+        "still in view",
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from worldloom.actions import Actions
 from worldloom.arrays import FloatArray
-from worldloom.camera import pose_matrix, relative_to, yaw_pitch
+from worldloom.camera import Kinematics, integrate_poses, pose_matrix, relative_to, yaw_pitch
 from worldloom.config import load_config
 from worldloom.data.schema import Clip
 from worldloom.errors import DataError
@@ -28,6 +28,7 @@ from worldloom.evaluate.controllability import (
     YawEstimator,
     find_turning_pairs,
     pixel_distance,
+    seen_at_start,
     yaw_sign_fraction,
 )
 from worldloom.evaluate.drift import drift_slope, segment_means
@@ -63,6 +64,10 @@ class Walkable(Protocol):
     @property
     def frames_per_segment(self) -> int:
         """Pixel frames of one segment."""
+
+    @property
+    def kinematics(self) -> Kinematics:
+        """What an action moves."""
 
     def open_session(
         self,
@@ -147,20 +152,38 @@ class Suite:
         return Rollout(clip, frames, self._measure(clip, frames, size, seed, turned))
 
     def _turned(self, release: Walkable, clip: Clip, seed: int) -> tuple[float, float]:
-        """Return left-right and noise divergence of rollouts that only turn."""
-        other_seed = seed_of(self.config.seed + 1, clip.clip_id)
-        yaw = self.config.divergence_yaw_units
-        left, right, other = (
-            self._turn(_open(release, clip, walk_seed), release.frames_per_segment, units)
-            for walk_seed, units in ((seed, -yaw), (seed, yaw), (other_seed, -yaw))
-        )
-        return pixel_distance(left, right), pixel_distance(left, other)
+        """Return left-right and noise divergence of rollouts that only turn.
 
-    def _turn(self, session: Session, size: int, yaw_units: float) -> Frames:
-        actions = Actions.still(size)
-        actions.mouse[:, _YAW_AXIS] = yaw_units
-        count = self.config.divergence_segments
-        return np.concatenate([session.generate_segment(actions) for _ in range(count)])
+        What comes into view is each seed's to draw; of what the start image shows, none is.
+        """
+        size, config = release.frames_per_segment, self.config
+        other_seed = seed_of(config.seed + 1, clip.clip_id)
+        still = Actions.still(size * config.divergence_segments)
+        keys, mouse = still.keyboard.astype(np.float64), still.mouse.astype(np.float64)
+        mouse[:, _YAW_AXIS] = config.divergence_yaw_units
+        start = pose_matrix(np.zeros(3), 0.0, _pitch(clip))
+        right_poses, left_poses = (
+            integrate_poses(start, keys, sign * mouse, release.kinematics) for sign in (1, -1)
+        )
+        left, right, other = (
+            self._turn(_open(release, clip, walk_seed), size, sign * mouse, poses)
+            for walk_seed, sign, poses in (
+                (seed, -1, left_poses),
+                (seed, 1, right_poses),
+                (other_seed, -1, left_poses),
+            )
+        )
+        height, width = left.shape[1:3]
+        known = seen_at_start(start, left_poses, clip.intrinsics, height, width)
+        return pixel_distance(left, right), pixel_distance(left, other, known)
+
+    def _turn(self, session: Session, size: int, mouse: FloatArray, poses: FloatArray) -> Frames:
+        parts = []
+        for begin in range(0, len(poses), size):
+            actions = Actions.still(size)
+            actions.mouse[:] = mouse[begin : begin + size]
+            parts.append(session.generate_segment(actions, poses[begin : begin + size]))
+        return np.concatenate(parts)
 
     def _measure(
         self, clip: Clip, frames: Frames, size: int, seed: int, turned: tuple[float, float]
@@ -250,10 +273,13 @@ def seed_of(seed: int, clip_id: str) -> int:
 
 
 def _open(release: Walkable, clip: Clip, seed: int) -> Session:
-    _, pitch = yaw_pitch(clip.poses_c2w[0].astype(np.float64))
     return release.open_session(
-        image=clip.frames[0], prompt=clip.prompt, seed=seed, pitch_radians=pitch
+        image=clip.frames[0], prompt=clip.prompt, seed=seed, pitch_radians=_pitch(clip)
     )
+
+
+def _pitch(clip: Clip) -> float:
+    return yaw_pitch(clip.poses_c2w[0].astype(np.float64))[1]
 
 
 def _mean(values: FloatArray) -> float:

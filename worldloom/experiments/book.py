@@ -137,7 +137,7 @@ def make_book(
             arm.name: [c for c in cells if (c.world, c.path) == place and c.arm == arm.name]
             for arm in experiment.arms
         }
-        by_arm = {name: sorted(own, key=_seed_index) for name, own in by_arm.items() if own}
+        by_arm = _of_whole_seeds({name: own for name, own in by_arm.items() if own})
         rows += _figure_rows(experiment, place, by_arm, bootstrap)
         draws = {
             name: frechet_draws([arrays[cell.key] for cell in own], bootstrap, frechet)
@@ -171,6 +171,22 @@ def write_book(folder: Path, book: Book) -> Path:
 def read_book(path: Path) -> Book:
     """Read a book; raises `ConfigError` for a file that is none."""
     return load_config(Book, path.read_text(encoding="utf-8"), where=path.name)
+
+
+def _of_whole_seeds(by_arm: ByArm) -> dict[str, list[Cell]]:
+    """Return the cells of training seeds that every arm of several has, in their order.
+
+    Arms are compared seed by seed; a run that was ended may have walked some arms once more. An
+    arm of one training is compared with every seed of the others.
+    """
+    seeds = [{cell.seed_index for cell in own} for own in by_arm.values() if len(own) > 1]
+    whole = set.intersection(*seeds) if seeds else set()
+    return {
+        name: sorted(
+            (cell for cell in own if len(own) == 1 or cell.seed_index in whole), key=_seed_index
+        )
+        for name, own in by_arm.items()
+    }
 
 
 def _seed_index(cell: Cell) -> int:

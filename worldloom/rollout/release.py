@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from worldloom.camera import Kinematics
 from worldloom.config import load_config
 from worldloom.errors import ArtifactError, DataError
 from worldloom.model.transformer import WorldModelTransformer
@@ -76,6 +77,11 @@ class Release:
     def frames_per_segment(self) -> int:
         """Pixel frames of one generated segment."""
         return self.model.segment_frames
+
+    @property
+    def kinematics(self) -> Kinematics:
+        """What an action moves."""
+        return self.model.kinematics
 
     def world(self, name: str) -> World:
         """Return the world of a name; raises `DataError` listing the known ones."""

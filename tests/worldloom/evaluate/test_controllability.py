@@ -7,7 +7,7 @@ import pytest
 import torch
 from walkers import blurred
 
-from worldloom.camera import Intrinsics, Kinematics, integrate_poses
+from worldloom.camera import Intrinsics, Kinematics, integrate_poses, pose_matrix
 from worldloom.data.sources.procedural import (
     ProceduralConfig,
     capture_clip,
@@ -20,6 +20,7 @@ from worldloom.evaluate.controllability import (
     YawEstimator,
     find_turning_pairs,
     pixel_distance,
+    seen_at_start,
     seen_yaw_degrees,
     yaw_sign_fraction,
 )
@@ -162,3 +163,45 @@ def test_pixel_distance_is_the_mean_absolute_difference():
     assert pixel_distance(light, dark) == 255
     with pytest.raises(ValueError, match="expected one shape"):
         pixel_distance(dark, light[:1])
+
+
+def turned_poses(degrees, pitch=0.0):
+    start = pose_matrix(np.zeros(3), 0.0, np.radians(pitch))
+    poses = [pose_matrix(np.zeros(3), np.radians(yaw), np.radians(pitch)) for yaw in degrees]
+    return start, np.stack(poses)
+
+
+def test_a_turn_leaves_the_share_of_the_start_view_that_geometry_says():
+    # Across 90 degrees a column at x = tan(angle); after a right turn by 45 the middle ray looks
+    # along what was the right edge, so the left half of the frame was seen.
+    camera = Intrinsics.from_fov(64, 64)
+    start, poses = turned_poses([0.0, 45.0, -45.0, 90.0])
+    still, right, left, away = seen_at_start(start, poses, camera, 64, 64)
+    assert still.all()
+    middle = 32  # the row of the horizon: above and below, a turned frame looks past the old edges
+    assert right[middle, :32].all()
+    assert not right[middle, 32:].any()
+    assert np.array_equal(left[:, ::-1], right)
+    assert not away[:, 1:].any()
+
+
+def test_a_tilted_camera_sees_the_same_share_of_its_horizon():
+    camera = Intrinsics.from_fov(48, 80)
+    start, poses = turned_poses([20.0], pitch=15.0)
+    level_start, level = turned_poses([20.0])
+    tilted = seen_at_start(start, poses, camera, 48, 80)
+    flat = seen_at_start(level_start, level, camera, 48, 80)
+    assert tilted.mean() == pytest.approx(flat.mean(), abs=0.12)
+    assert not tilted.all()
+
+
+def test_only_masked_pixels_count_and_some_must():
+    first = np.zeros((1, 2, 2, 3), np.uint8)
+    second = first.copy()
+    second[0, 0, 0] = 30
+    mask = np.zeros((1, 2, 2), bool)
+    mask[0, 0] = True
+    assert pixel_distance(first, second) == pytest.approx(7.5)
+    assert pixel_distance(first, second, mask) == pytest.approx(15.0)
+    with pytest.raises(ValueError, match="without a pixel"):
+        pixel_distance(first, second, np.zeros_like(mask))

@@ -54,6 +54,14 @@ def test_a_release_that_ignores_its_player_fails_control(rollouts):
     assert found["yaw_sign_accuracy_ground_truth"].mean >= 0.95
 
 
+def test_what_a_seed_draws_where_nothing_was_seen_is_no_noise(clips, rollouts, tmp_path):
+    release = ObedientRelease(clips[:1], dreams=True)
+    (dreamt,) = Suite(CONFIG).run(release, clips[:1], tmp_path)
+    plain = rollouts["obedient"][0].result
+    assert dreamt.result.noise_divergence == pytest.approx(plain.noise_divergence, rel=0.2)
+    assert dreamt.result.left_right_divergence > 3 * dreamt.result.noise_divergence
+
+
 def test_the_gate_tells_them_apart(rollouts):
     gate = GateConfig.model_validate({"parity": {"is_required": False}})
     obedient, deaf = (

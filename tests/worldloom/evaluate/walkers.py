@@ -17,6 +17,7 @@ from worldloom.actions import Actions
 from worldloom.camera import Kinematics, integrate_poses, pose_matrix, yaw_pitch
 from worldloom.data.schema import Clip
 from worldloom.data.sources.procedural import ProceduralConfig, render, world_from_seed
+from worldloom.evaluate.controllability import seen_at_start
 from worldloom.evaluate.video_quality import Frames
 
 CONFIG = ProceduralConfig(supersample=1)
@@ -38,7 +39,11 @@ class RenderedSession:
     grain: float
     is_deaf: bool
     pose: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    dreams: bool = False
     num_segments: int = 0
+
+    def __post_init__(self) -> None:
+        self.start = self.pose
 
     def generate_segment(
         self, actions: Actions, poses: NDArray[np.float64] | None = None
@@ -58,6 +63,10 @@ class RenderedSession:
             frames = blurred(frames, self.sigma)
         generator = np.random.default_rng([self.seed, self.num_segments])
         self.num_segments += 1
+        if self.dreams:  # what the start image does not show is of the seed's own colour
+            colour = np.random.default_rng(self.seed).integers(0, 255, 3)
+            known = seen_at_start(self.start, poses, self.clip.intrinsics, *frames.shape[1:3])
+            frames = np.where(known[..., None], frames, colour)
         noisy = frames + generator.normal(0, self.grain, frames.shape)
         return noisy.round().clip(0, 255).astype(np.uint8)
 
@@ -70,7 +79,9 @@ class ObedientRelease:
     sigma: float = 1.0
     grain: float = 2.0
     is_deaf: bool = False
+    dreams: bool = False
     frames_per_segment: int = 12
+    kinematics: Kinematics = field(default_factory=Kinematics)
     num_opened: int = 0
 
     def open_session(
@@ -86,4 +97,4 @@ class ObedientRelease:
         clip = next(c for c in self.clips if np.array_equal(c.frames[0], image))
         assert prompt == clip.prompt
         pose = pose_matrix(np.zeros(3), 0.0, pitch_radians)
-        return RenderedSession(clip, seed, self.sigma, self.grain, self.is_deaf, pose)
+        return RenderedSession(clip, seed, self.sigma, self.grain, self.is_deaf, pose, self.dreams)

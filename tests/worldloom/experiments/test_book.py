@@ -67,6 +67,21 @@ def book(offset=2.0, count=8):
     )  # fmt: skip
 
 
+def test_a_seed_that_some_arm_was_not_walked_for_is_left_out():
+    generator = np.random.default_rng(0)
+    plain = generator.normal(20, 3, 8)
+    cells = [cell("plain", index, plain - 5 * index) for index in range(3)]
+    cells += [cell("better", index, plain - 5 * index + 1) for index in range(2)]
+    made = make_book(
+        EXPERIMENT, cells, {c.key: arrays(i) for i, c in enumerate(cells)}, command="run e",
+        machine=this_machine(torch.device("cpu")), left_out=(), bootstrap=BootstrapConfig(),
+        frechet=FRECHET_CONFIG,
+    )  # fmt: skip
+    found = row(made, "psnr_db", "better")
+    assert found.difference.mean == pytest.approx(1.0)
+    assert row(made, "psnr_db", "plain").value.mean == pytest.approx(plain.mean() - 2.5)
+
+
 def row(made, figure, arm):
     [found] = [r for r in made.rows if (r.figure, r.arm) == (figure, arm)]
     return found

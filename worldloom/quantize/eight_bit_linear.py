@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from worldloom.quantize.rows import Rows, quantize_rows
+from worldloom.quantize.rows import Rows, fit_rows, quantize_rows
 
 
 class EightBitLinear(nn.Module):
@@ -56,7 +56,7 @@ class EightBitLinear(nn.Module):
         """Convert a linear layer where it lies; its weights are rounded, its bias is not."""
         with linear.weight.device:
             layer = cls(linear.in_features, linear.out_features, has_bias=linear.bias is not None)
-        weight, scale = quantize_rows(linear.weight.detach().float(), cls.row_format)
+        weight, scale = fit_rows(linear.weight.detach().float(), cls.row_format)
         setattr(layer, cls.weight_name, weight)
         layer.weight_scale = scale[:, 0].contiguous()
         if linear.bias is not None:

@@ -1,8 +1,9 @@
 """A linear layer in FP8: weights and activations in e4m3, sums in float32.
 
-Scales are absmax / 448, of an output channel's weights and of a token. GPUs from Hopper on multiply
-it in their matrix units; anywhere else the same 8-bit values are multiplied in float32, which is
-exact and slow. It does not know which layers of a model are worth it.
+A token's scale is absmax / 448; an output channel's weights have the one within the octave above
+that at which they err least (`fit_rows`). GPUs from Hopper on multiply it in their matrix units;
+anywhere else the same 8-bit values are multiplied in float32, which is exact and slow. It does not
+know which layers of a model are worth it.
 
 Letters: M tokens, K input features, N output features.
 """

@@ -167,9 +167,12 @@ def write_first_frames(folder: Path, stem: str, frames: Sequence[Frames]) -> Non
     np.savez_compressed(folder / f"{stem}{FIRST_FRAMES_SUFFIX}", frames=np.stack(frames))
 
 
-def read_first_frames(folder: Path, stem: str) -> list[Frames]:
-    """Return the first segment of every walk of the control."""
-    with np.load(folder / f"{stem}{FIRST_FRAMES_SUFFIX}", allow_pickle=False) as file:
+def read_first_frames(folder: Path, stem: str) -> list[Frames] | None:
+    """Return the first segment of every walk of the control; None where it was walked elsewhere."""
+    path = folder / f"{stem}{FIRST_FRAMES_SUFFIX}"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as file:
         return list(file["frames"])
 
 

@@ -209,7 +209,7 @@ class WalkCells:
             | reconstruction_figures(
                 built, film, case.frames, first=first.start, most_judged_frames=most
             )
-            | {"parity_psnr_db": float(psnr_db(film[first], reference).mean())}
+            | {"parity_psnr_db": _parity_psnr_db(film[first], reference)}
             for case, film, reference, more in zip(cases, made, references, probes, strict=True)
         ]
 
@@ -261,8 +261,13 @@ class WalkCells:
         )
         return whole, denoising.p50_seconds
 
-    def _references(self, seed_index: int, arm: Arm, made: Sequence[Frames]) -> Sequence[Frames]:
-        """Return the control's first segments of the same walks; the control keeps its own."""
+    def _references(
+        self, seed_index: int, arm: Arm, made: Sequence[Frames]
+    ) -> Sequence[Frames | None]:
+        """Return the control's first segments of the same walks; the control keeps its own.
+
+        There is none of walks whose cells came from another machine.
+        """
         folder, control = self._setting.folder, self._setting.experiment.control
         seeds = len(self._setting.folders.transformers_of(self._setting.experiment.arm(control)))
         if not seeds:
@@ -273,7 +278,7 @@ class WalkCells:
             first = [film[self._first_made] for film in made]
             write_first_frames(folder, stem, first)
             return first
-        return read_first_frames(folder, stem)
+        return read_first_frames(folder, stem) or [None] * len(made)
 
     @property
     def _first_made(self) -> slice:
@@ -304,6 +309,10 @@ class WalkCells:
             judge = partial(truth_of, instruments=instruments)
             self._truths = self._setting.mapped(judge, self._record())
         return self._truths
+
+
+def _parity_psnr_db(frames: Frames, reference: Frames | None) -> float | None:
+    return None if reference is None else float(psnr_db(frames, reference).mean())
 
 
 def _planned(

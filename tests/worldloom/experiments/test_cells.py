@@ -81,6 +81,7 @@ def test_what_is_not_there_is_none_and_what_is_no_cell_is_refused(tmp_path):
     (tmp_path / f"{STEM}.json").write_text("{}")
     with pytest.raises(ConfigError):
         read_cell(tmp_path, STEM)
+    assert read_first_frames(tmp_path, STEM) is None
 
 
 def test_a_key_follows_from_what_decides_the_cell():

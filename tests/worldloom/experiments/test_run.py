@@ -165,6 +165,19 @@ def test_packed_cells_give_the_same_book_elsewhere(setting, cells, tmp_path):
     assert there == here
 
 
+def test_what_was_packed_goes_on_elsewhere_without_parity(setting, cells, tmp_path):
+    unpack_cells(pack_cells(setting.folder, tmp_path / "packed"), tmp_path / "there")
+    there = tmp_path / "there" / setting.folder.name
+    next(iter(there.glob("*-ours-0.json"))).unlink()
+    again = Setting(
+        setting.experiment, setting.config, setting.folders, there, setting.device, setting.command
+    )
+    control, ours = run_experiment(again)
+    assert control == cells[0]
+    for found, expected in zip(ours.walks, cells[1].walks, strict=True):
+        assert found.values == expected.values | {"parity_psnr_db": None}
+
+
 def test_features_of_novel_patches_are_kept_walk_by_walk(setting, cells):
     arrays = read_arrays(setting.folder, "procedural-palindrome-none-0")
     assert len(arrays.features) == len(arrays.real_features) == 2

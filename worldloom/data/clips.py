@@ -216,12 +216,14 @@ def row_to_clip(row: Mapping[str, object]) -> Clip:
     return clip
 
 
-def encode_frame(frame: ByteArray, encoding: FrameEncoding) -> bytes:
-    """Encode an RGB frame."""
+def encode_frame(
+    frame: ByteArray, encoding: FrameEncoding, *, quality: int = JPEG_QUALITY
+) -> bytes:
+    """Encode an RGB frame; `quality` is JPEG's, of 100."""
     options = (
         [
             cv2.IMWRITE_JPEG_QUALITY,
-            JPEG_QUALITY,
+            quality,
             cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
             cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
         ]

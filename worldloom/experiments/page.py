@@ -30,7 +30,7 @@ PAGE_FILE, PLOT_FILE = "ablation.md", "ablation.png"
 _COLOURS = ("#c2570c", "#2563a8", "#4d7c0f", "#8a8a8a", "#7e22ce", "#0f766e")
 _DOTS_PER_INCH = 100
 _FILM_PIXELS, _FILM_CRF = 192, 26
-_SHEET_PIXELS = 128
+_SHEET_PIXELS, _SHEET_QUALITY = 128, 85
 
 
 def page_of(book: Book) -> str:
@@ -80,7 +80,8 @@ def write_sheet(folder: Path, place: Place, films: Sequence[tuple[str, Frames]])
     """Write frames of the same films as one picture, a row a film; return the path."""
     path = folder / f"{_stem(place)}.jpg"
     factor = max(1, _SHEET_PIXELS // films[0][1].shape[2])
-    path.write_bytes(encode_frame(contact_sheet(films, factor=factor), "jpeg"))
+    sheet = contact_sheet(films, factor=factor)
+    path.write_bytes(encode_frame(sheet, "jpeg", quality=_SHEET_QUALITY))
     return path
 
 

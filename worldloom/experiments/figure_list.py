@@ -42,6 +42,7 @@ FIGURES: Mapping[str, tuple[str, bool | None]] = {
     "reconstruction_psnr_db": ("dB", True),
     "reconstruction_sharpness_ratio": ("x", None),
     "sharpness_over_reconstruction": ("x", None),
+    "loss_beyond_reconstruction_db": ("dB", False),
     "parity_psnr_db": ("dB", True),
     "forced_psnr_db": ("dB", True),
     "forced_first_frame_psnr_db": ("dB", True),

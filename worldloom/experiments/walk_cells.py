@@ -207,7 +207,12 @@ class WalkCells:
         return [
             more
             | reconstruction_figures(
-                built, film, case.frames, first=first.start, most_judged_frames=most
+                built,
+                film,
+                case.frames,
+                first=first.start,
+                segment_frames=self.segment_frames,
+                most_judged_frames=most,
             )
             | {"parity_psnr_db": _parity_psnr_db(film[first], reference)}
             for case, film, reference, more in zip(cases, made, references, probes, strict=True)

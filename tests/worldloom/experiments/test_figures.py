@@ -22,15 +22,10 @@ from worldloom.experiments.figures import (
     truth_of,
 )
 from worldloom.experiments.probes import figure_names
+from worldloom.experiments.reconstruction import FIGURES_OF_RECONSTRUCTION
 
 INSTRUMENTS = Instruments(MeasureConfig(pose_stride_frames=0), 12, None)
-WRITTEN_LATER = {
-    "reconstruction_psnr_db",
-    "reconstruction_sharpness_ratio",
-    "sharpness_over_reconstruction",
-    "parity_psnr_db",
-    *figure_names(),
-}
+WRITTEN_LATER = {*FIGURES_OF_RECONSTRUCTION, "parity_psnr_db", *figure_names()}
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,9 @@ def rebuilt_by_hand(built, frames):
 def test_the_decoders_own_film_is_as_sharp_as_it_can_be(built):
     recorded = recording(17)
     rebuilt = rebuilt_by_hand(built, recorded)
-    found = reconstruction_figures(built, rebuilt, recorded, first=1, most_judged_frames=16)
+    found = reconstruction_figures(
+        built, rebuilt, recorded, first=1, segment_frames=4, most_judged_frames=16
+    )
     assert found["sharpness_over_reconstruction"] == pytest.approx(1.0, rel=0.02)
     assert found["reconstruction_psnr_db"] == pytest.approx(
         psnr_db(rebuilt, recorded).mean(), abs=0.05
@@ -51,7 +53,9 @@ def test_a_film_is_judged_from_the_first_frame_that_was_made(built):
     flat[5:] = 128
     flat[5:, 0, 0] = 0
     told = {
-        first: reconstruction_figures(built, flat, recorded, first=first, most_judged_frames=16)
+        first: reconstruction_figures(
+            built, flat, recorded, first=first, segment_frames=4, most_judged_frames=16
+        )
         for first in (1, 5)
     }
     whole, late = (told[first]["sharpness_over_reconstruction"] for first in (1, 5))
@@ -60,5 +64,23 @@ def test_a_film_is_judged_from_the_first_frame_that_was_made(built):
 
 def test_a_long_recording_has_no_figure(built):
     frames = np.zeros((401, 32, 32, 3), np.uint8)
-    found = reconstruction_figures(built, frames, frames, first=1, most_judged_frames=16)
+    found = reconstruction_figures(
+        built, frames, frames, first=1, segment_frames=4, most_judged_frames=16
+    )
     assert set(found.values()) == {None}
+
+
+def test_what_a_walk_itself_does_to_psnr_is_no_loss_of_the_film(built):
+    recorded = recording(4 * 12 + 1)
+    recorded[25:] = recorded[25:] // 8 + 100  # what comes later is easier to rebuild
+    rebuilt = rebuilt_by_hand(built, recorded)
+    spoilt = rebuilt.copy()
+    spoilt[-4:] = 255
+    losses = [
+        reconstruction_figures(
+            built, film, recorded, first=1, segment_frames=4, most_judged_frames=16
+        )["loss_beyond_reconstruction_db"]
+        for film in (rebuilt, spoilt)
+    ]
+    assert losses[0] == pytest.approx(0.0, abs=0.05)
+    assert losses[1] > 1.0

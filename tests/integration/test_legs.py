@@ -49,6 +49,8 @@ def leg(stage: str, **values: object) -> LegConfig:
 def test_every_stage_goes_on_from_the_weights_of_the_stage_before(tmp_path: Path) -> None:
     data, weights = tmp_path / "data", tmp_path / "weights"
     told: list[int] = []
+    cut = ("removed=0.75", "window_frames=5", "evaluation_windows=1")
+    narrow = {"objective": cut, "learning_rate": 0.5}  # two steps must show
     short = {"objective": ("window_frames=5", "evaluation_windows=1")}
     for config in (
         leg("vae", **short),
@@ -56,7 +58,7 @@ def test_every_stage_goes_on_from_the_weights_of_the_stage_before(tmp_path: Path
         leg("memory"),
         leg("cold_start"),
         leg("multi_segment", minutes=1e-6, max_steps=50),
-        leg("decoder", objective=("removed=0.75", "window_frames=5", "evaluation_windows=1")),
+        leg("decoder", **narrow),
     ):
         log = run_leg(
             config,
@@ -74,5 +76,17 @@ def test_every_stage_goes_on_from_the_weights_of_the_stage_before(tmp_path: Path
         transformer, _ = load_model(weights / part)
         assert transformer.config.dim == CONFIG.dim
     widths = load_vae(weights / "vae").decoder.config.decoder_widths
-    narrow = load_decoder(weights / "decoder-75").config.decoder_widths
-    assert max(narrow) <= max(widths) / 2
+    narrow_widths = load_decoder(weights / "decoder-75").config.decoder_widths
+    assert max(narrow_widths) <= max(widths) / 2
+    # A second leg goes on with the narrow decoder, or it would begin where the cut one began.
+    taught = log["evaluations"]
+    again = run_leg(
+        leg("decoder", **narrow),
+        data=data,
+        weights=weights,
+        out=weights,
+    )
+    key = "pruned_psnr_db"
+    assert taught[0][key] != pytest.approx(taught[-1][key], abs=1e-6)
+    assert again["evaluations"][0][key] == pytest.approx(taught[-1][key], abs=0.02)
+    assert abs(again["evaluations"][0][key] - taught[0][key]) > 0.02

@@ -37,6 +37,7 @@ from worldloom.model.vae.vae_config import VAEConfig
 from worldloom.model.vae.vae_init import init_from_patches, video_patches
 from worldloom.model.vae.video_vae import (
     VideoVAE,
+    load_decoder,
     load_vae,
     save_decoder,
     save_vae,
@@ -168,14 +169,19 @@ def distil(leg: Leg, scratch: Path) -> LegResult:
 
 
 def train_decoder(leg: Leg, scratch: Path) -> LegResult:
-    """Cut a share out of the VAE's decoder and teach what is left; the VAE stays as it is."""
+    """Cut a share out of the VAE's decoder and teach what is left, or go on with one that is there.
+
+    The VAE stays as it is.
+    """
     config = leg.config
     vae = _required_vae(leg).cpu()  # it follows its student to the device
     held_out = [clip.frames.numpy() for clip in leg.all_held_out()]
     first = [clip.frames.numpy() for clip in leg.first_clips()]
     layer: dict[str, JsonValue] = {"batch_size": config.batch, "is_recorded": config.compiles}
     settings = _over(DECODER_RECIPE.objective, layer, config.objective)
-    objective = DecoderObjective(vae, settings, train=first, held_out=held_out)
+    part = decoder_part(settings.removed)
+    known = load_decoder(leg.weights / part) if (leg.weights / part).is_dir() else None
+    objective = DecoderObjective(vae, settings, train=first, held_out=held_out, student=known)
 
     def take(clip: StoredClip) -> None:
         objective.add(clip.frames.numpy())
@@ -184,7 +190,7 @@ def train_decoder(leg: Leg, scratch: Path) -> LegResult:
         objective, folder=scratch, pace=leg.pace(take), report=leg.report
     )
     objective.student.load_state_dict(result.learner.module_state())
-    save_decoder(_part(leg.out, decoder_part(settings.removed)), objective.student.cpu().eval())
+    save_decoder(_part(leg.out, part), objective.student.cpu().eval())
     return LegResult(result.learner.num_steps, result.history, result.evaluations, result.speed)
 
 

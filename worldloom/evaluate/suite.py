@@ -156,34 +156,23 @@ class Suite:
 
         What comes into view is each seed's to draw; of what the start image shows, none is.
         """
-        size, config = release.frames_per_segment, self.config
-        other_seed = seed_of(config.seed + 1, clip.clip_id)
-        still = Actions.still(size * config.divergence_segments)
-        keys, mouse = still.keyboard.astype(np.float64), still.mouse.astype(np.float64)
-        mouse[:, _YAW_AXIS] = config.divergence_yaw_units
-        start = pose_matrix(np.zeros(3), 0.0, _pitch(clip))
-        right_poses, left_poses = (
-            integrate_poses(start, keys, sign * mouse, release.kinematics) for sign in (1, -1)
-        )
+        other_seed = seed_of(self.config.seed + 1, clip.clip_id)
+        yaw = self.config.divergence_yaw_units
         left, right, other = (
-            self._turn(_open(release, clip, walk_seed), size, sign * mouse, poses)
-            for walk_seed, sign, poses in (
-                (seed, -1, left_poses),
-                (seed, 1, right_poses),
-                (other_seed, -1, left_poses),
-            )
+            self._turn(_open(release, clip, walk_seed), release.frames_per_segment, units)
+            for walk_seed, units in ((seed, -yaw), (seed, yaw), (other_seed, -yaw))
         )
+        actions = _turning(len(left), -yaw)
+        start = pose_matrix(np.zeros(3), 0.0, _pitch(clip))
+        keys, mouse = actions.keyboard.astype(np.float64), actions.mouse.astype(np.float64)
+        poses = integrate_poses(start, keys, mouse, release.kinematics)
         height, width = left.shape[1:3]
-        known = seen_at_start(start, left_poses, clip.intrinsics, height, width)
+        known = seen_at_start(start, poses, clip.intrinsics, height, width)
         return pixel_distance(left, right), pixel_distance(left, other, known)
 
-    def _turn(self, session: Session, size: int, mouse: FloatArray, poses: FloatArray) -> Frames:
-        parts = []
-        for begin in range(0, len(poses), size):
-            actions = Actions.still(size)
-            actions.mouse[:] = mouse[begin : begin + size]
-            parts.append(session.generate_segment(actions, poses[begin : begin + size]))
-        return np.concatenate(parts)
+    def _turn(self, session: Session, size: int, yaw_units: float) -> Frames:
+        actions, count = _turning(size, yaw_units), self.config.divergence_segments
+        return np.concatenate([session.generate_segment(actions) for _ in range(count)])
 
     def _measure(
         self, clip: Clip, frames: Frames, size: int, seed: int, turned: tuple[float, float]
@@ -276,6 +265,12 @@ def _open(release: Walkable, clip: Clip, seed: int) -> Session:
     return release.open_session(
         image=clip.frames[0], prompt=clip.prompt, seed=seed, pitch_radians=_pitch(clip)
     )
+
+
+def _turning(num_frames: int, yaw_units: float) -> Actions:
+    actions = Actions.still(num_frames)
+    actions.mouse[:, _YAW_AXIS] = yaw_units
+    return actions
 
 
 def _pitch(clip: Clip) -> float:

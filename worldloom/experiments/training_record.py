@@ -17,6 +17,7 @@ from worldloom.errors import ArtifactError
 from worldloom.legs.config import FeedConfig
 from worldloom.rollout.config import SamplerConfig
 from worldloom.train.checkpoint import write_atomically
+from worldloom.train.config import Optimizer
 from worldloom.train.flow_config import Compilation
 
 RECORD_FILE = "training.json"
@@ -43,9 +44,7 @@ class TrainArmsConfig(Config):
     sampler: SamplerConfig | None = Field(
         None, description="how arms that match flow are walked; None: as the preset's base"
     )
-    optimizer: Literal["adamw", "muon"] = Field(
-        "adamw", description="how arms that match flow update matrices"
-    )
+    optimizer: Optimizer = Field("adamw", description="how arms that match flow update matrices")
     compilation: Compilation = Field(
         "none",
         description="as `FlowObjectiveConfig` says; distillation is recorded where this is",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from worldloom.config import Config, JsonValue
 from worldloom.data.capture import CaptureConfig, SourceCounts
 from worldloom.legs.recipes import Stage
 from worldloom.model.vae.vae_config import VAEConfig
+from worldloom.train.config import Optimizer
 
 
 class FeedConfig(Config):
@@ -69,7 +68,7 @@ class LegConfig(Config):
     )
     batch: int = Field(64, ge=1, description="clips of a step; windows for the VAE")
     learning_rate: float = Field(0.0, ge=0, description="peak rate; 0: the recipe's")
-    optimizer: Literal["adamw", "muon"] = Field(
+    optimizer: Optimizer = Field(
         "adamw", description="of the stages actions and memory: how matrices are updated"
     )
     decay_share: float = Field(

@@ -12,11 +12,13 @@ from pydantic import Field, model_validator
 
 from worldloom.config import Config
 
+Optimizer = Literal["adamw", "muon"]
+
 
 class LearnerConfig(Config):
     """How one module's parameters are updated."""
 
-    optimizer: Literal["adamw", "muon"] = Field(
+    optimizer: Optimizer = Field(
         "adamw",
         description="muon: matrices of a transformer's blocks by Muon, all else by AdamW; "
         "without ZeRO.",

@@ -23,16 +23,13 @@ from worldloom.evaluate.interval import BootstrapConfig
 from worldloom.evaluate.paired import SeededInterval, difference_interval, mean_interval
 from worldloom.experiments.answers import ByArm, Draws, answers_of, cost_of
 from worldloom.experiments.arms import Experiment
-from worldloom.experiments.cells import Cell, CellArrays, figure_table
+from worldloom.experiments.cells import Cell, CellArrays, Place, figure_table
 from worldloom.experiments.claims import DENOISE_SECONDS, SEGMENT_SECONDS, STORED_RATIO, Answer
 from worldloom.experiments.figure_list import FIGURES
 from worldloom.experiments.novelty import FRECHET, drawn_interval, frechet_draws
 from worldloom.experiments.training_record import TrainingRecord
 
 BOOK_FILE = "ablation.json"
-
-Place = tuple[str, str]
-"""A world's name and a kind of way."""
 
 
 class Row(Config):

@@ -112,8 +112,9 @@ STUDENT = Experiment(
     control="teacher",
     arms=(
         Arm(name="teacher", title="base model, in many steps", weights="base"),
-        Arm(name="multi-segment", title="student, rollouts of 1 to 6 segments"),
+        Arm(name="multi-segment", title="student, rollouts of 1 to 6 segments", weights="own"),
         Arm(name="single-segment", title="student, one segment", weights="own"),
+        Arm(name="shipped", title="student of the starter weights, taught for longer"),
         Arm(name="naive", title="base at the student's steps", weights="base", is_naive=True),
     ),
     walks=(_RETURNS.model_copy(update={"probes": ("forced",)}), _FORWARD, _STILL),
@@ -145,7 +146,7 @@ STUDENT = Experiment(
 _UNHELD = (
     WalkPlan(path="palindrome", num_segments=20, num_cases=32, probes=("forced", "corrupted")),
     WalkPlan(path="forward", num_segments=20, num_cases=24, probes=("forced",)),
-    WalkPlan(path="still", num_segments=20, num_cases=24),
+    WalkPlan(path="still", num_segments=20, num_cases=24, probes=("forced",)),
 )
 
 ERROR_BUFFER = Experiment(

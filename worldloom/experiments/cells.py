@@ -35,6 +35,8 @@ MOST_FILM_FRAMES = 96
 _CHUNK_BYTES = 1 << 20
 _STARTER_PARTS = ("vae", "base", "student")
 
+Place = tuple[str, str]
+"""A world's name and a kind of way."""
 HalfArray = NDArray[np.float16]
 
 

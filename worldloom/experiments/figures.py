@@ -52,7 +52,7 @@ Values = dict[str, float | None]
 
 # Part of every cell's key: raise it when a figure's meaning or what walks are told changes, so that
 # cells are made anew.
-MEASURES_VERSION = 10
+MEASURES_VERSION = 11
 
 DRIFT_SEGMENTS = (2, 12)
 # A revisit within ten seconds at 16 frames a second, and those of the last lap.

@@ -22,7 +22,8 @@ from worldloom.data.clips import encode_frame
 from worldloom.evaluate.film import contact_sheet, side_by_side, write_mp4
 from worldloom.evaluate.paired import SeededInterval
 from worldloom.evaluate.video_quality import Frames
-from worldloom.experiments.book import Book, Place, Row
+from worldloom.experiments.book import Book, Row
+from worldloom.experiments.cells import Place
 from worldloom.experiments.claims import Answer, Claim
 from worldloom.experiments.training_record import SHARED, TrainingRecord
 

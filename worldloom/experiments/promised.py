@@ -289,15 +289,16 @@ DECODER_CLAIMS = tuple(
 
 ERROR_BUFFER_CLAIMS = tuple(
     Claim(
-        says=f"{arm}: {says}",
+        says=f"{arm}, {where}: {says}",
         figure=figure,
-        path="palindrome",
+        path=path,
         arm=arm,
         comparison="ratio",
         is_of_loss=True,
         against="none",
         limits={"procedural": Limit(most=1, goal=0.6)},
     )
+    for path, where in (("still", "standing"), ("palindrome", "out and back"))
     for arm in ("uniform", "matched", "rollout", "cache")
     for figure, says in (
         ("own_past_slope_db_per_segment", "drift that its own past causes, over the control's"),

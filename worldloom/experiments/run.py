@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from worldloom.bench.record import this_machine
 from worldloom.errors import ConfigError
-from worldloom.experiments.cells import Cell, stem_of
-from worldloom.experiments.run_record import RunRecord, write_run
+from worldloom.experiments.cells import Cell, Place, stem_of
+from worldloom.experiments.run_record import RunRecord, with_other_places, write_run
 from worldloom.experiments.setting import Setting
 from worldloom.experiments.walk_cells import WalkCells
 
@@ -40,6 +40,7 @@ def run_experiment(setting: Setting) -> list[Cell]:
         frechet=setting.config.measure.frechet,
         cells={},
     )
+    record = with_other_places(record, setting.folder, _places(setting))
     found: list[Cell] = []
     try:
         for world in setting.config.worlds:
@@ -54,3 +55,8 @@ def run_experiment(setting: Setting) -> list[Cell]:
     finally:
         setting.close()
     return found
+
+
+def _places(setting: Setting) -> set[Place]:
+    """Return the worlds and kinds of way that this run walks."""
+    return {(world, plan.path) for world in setting.config.worlds for plan in setting.plans()}

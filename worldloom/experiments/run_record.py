@@ -18,7 +18,7 @@ from worldloom.errors import ArtifactError
 from worldloom.evaluate.frechet import FrechetConfig
 from worldloom.evaluate.protocol import CasesConfig
 from worldloom.experiments.arms import Experiment
-from worldloom.experiments.cells import Cell, read_cell
+from worldloom.experiments.cells import Cell, Place, read_cell
 from worldloom.experiments.training_record import TrainingRecord
 from worldloom.train.checkpoint import write_atomically
 
@@ -48,6 +48,23 @@ class RunRecord(Config):
 def write_run(folder: Path, record: RunRecord) -> None:
     """Write what the folder's cells are the answer to."""
     write_atomically(folder / RUN_FILE, (record.model_dump_json(indent=1) + "\n").encode())
+
+
+def with_other_places(record: RunRecord, folder: Path, walked: set[Place]) -> RunRecord:
+    """Return a record with the cells of places that an earlier run walked into the same folder.
+
+    Args:
+        record: of the run that begins.
+        folder: of cells.
+        walked: the worlds and kinds of way that it walks itself.
+    """
+    if not (folder / RUN_FILE).is_file():
+        return record
+    earlier = read_run(folder)
+    cases = tuple(case for case in earlier.cases if (case.world, case.path) not in walked)
+    prefixes = tuple(f"{case.world}-{case.path}-" for case in cases)
+    cells = {stem: key for stem, key in earlier.cells.items() if stem.startswith(prefixes)}
+    return record.model_copy(update={"cases": cases, "cells": cells})
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -28,6 +28,15 @@ class RetrievalConfig(Config):
     distance_weight: float = Field(
         0.005, ge=0, description="cover given up for a metre or a radian nearer, share of points"
     )
+    repeat_metres: float = Field(
+        0.25, ge=0, description="a view this near to a much older one, in metres and ..."
+    )
+    repeat_degrees: float = Field(
+        5.0, ge=0, le=90, description="... in degrees, repeats it: the older one is remembered"
+    )
+    repeat_latents: int = Field(
+        6, ge=1, description="how much older that one is at least, latents: out of the recent past"
+    )
 
     @property
     def num_points(self) -> int:

@@ -1,10 +1,11 @@
 """An index of keyframes by what they see: appended to and queried in constant time.
 
 It holds the poses of at most `capacity` latents: the sink, the newest ones, and those that the
-others cover least. When it is full, each new latent takes the place of the most redundant one: the
-one whose frustum another, or the new one, covers best; of two alike the newer, which was itself
-made from memory of the older. Who covers whom is kept as a matrix, of which an append renews one
-row and one column. Everything has a fixed shape and stays on one device, so appending and scoring
+others cover least. When it is full, each new latent takes the place of the most redundant one: one
+that repeats an older view, else the one whose frustum another, or the new one, covers best; of two
+alike the newer, which was itself made from memory of the older. Who covers whom is kept as a
+matrix, of which an append renews one row and one column; repeats cover nobody, so that what they
+were made from stays. Everything has a fixed shape and stays on one device, so appending and scoring
 never wait for a GPU. It chooses as `retrieval.retrieve` does among the latents that it holds. It
 does not know latents' content.
 
@@ -26,7 +27,12 @@ from worldloom.memory.cover import (
     CoverQuestion,
     greedy_cover_in_torch,
 )
-from worldloom.memory.retrieval import TIE_TOLERANCE, frustum_of, frustum_points
+from worldloom.memory.retrieval import (
+    TIE_TOLERANCE,
+    frustum_of,
+    frustum_points,
+    repeat_limits,
+)
 
 __all__ = ["NO_LATENT", "KeyframeIndex"]
 
@@ -57,6 +63,7 @@ class KeyframeIndex:
         self.config = config
         self.retrieval = retrieval
         self._frustum = frustum_of(retrieval, intrinsics)
+        self._repeat_metres, self._repeat_cosine = repeat_limits(retrieval)
         self._points = torch.from_numpy(frustum_points(retrieval, intrinsics)).to(device)
         slots, points = config.capacity, len(self._points)
         self.latent_indices = torch.full((slots,), NO_LATENT, device=device)
@@ -64,6 +71,7 @@ class KeyframeIndex:
         self._world_points = self._points.new_zeros(slots, points, 3)
         # What the frusta of slots i and j share, of either's volume; none with itself.
         self._cover = self._points.new_full((slots, slots), _NO_COVER)
+        self._is_repeat = torch.zeros(slots, dtype=torch.bool, device=device)
         self._num_appended = 0
 
     def __len__(self) -> int:
@@ -98,7 +106,10 @@ class KeyframeIndex:
         by_new = covers.view(len(is_held), -1).double().mean(dim=1)
         by_held = self._sees(self.poses, points).double().mean(dim=1)
         # Frusta are equally large, so either count estimates the same volume, and both do better.
-        cover = ((by_new + by_held) / 2).where(is_held, _NO_COVER)
+        cover = ((by_new + by_held) / 2).where(is_held & ~self._is_repeat, _NO_COVER)
+        is_repeat = self._is_repeat_of(pose, new_index) & is_held & ~self._is_repeat
+        is_repeat = is_repeat.any(dim=0, keepdim=True)
+        cover = cover.where(~is_repeat, _NO_COVER)
         slot = self._slot_for(new_index, cover, is_held)
         self.latent_indices.index_fill_(0, slot, new_index)
         self.poses.index_copy_(0, slot, pose)
@@ -106,6 +117,7 @@ class KeyframeIndex:
         self._cover.index_copy_(0, slot, cover[None])
         self._cover.index_copy_(1, slot, cover[:, None])
         self._cover.view(-1).index_fill_(0, slot * (len(is_held) + 1), _NO_COVER)
+        self._is_repeat.index_copy_(0, slot, is_repeat)
         self._num_appended = new_index + 1
         return slot
 
@@ -134,7 +146,7 @@ class KeyframeIndex:
                 points=self._placed(query_poses).flatten(0, 1),
                 cost=self.retrieval.distance_weight * self._distance(query_poses),
                 latent_indices=indices,
-                is_open=(indices != NO_LATENT) & (indices < exclude_from),
+                is_open=(indices != NO_LATENT) & (indices < exclude_from) & ~self._is_repeat,
                 num=num,
                 keep_sink=keep_sink,
             )
@@ -150,7 +162,8 @@ class KeyframeIndex:
         indices = self.latent_indices
         last_to_go = new_index - self.config.recent_latents
         may_go = (indices > 0) & (indices <= last_to_go)
-        redundancy = torch.maximum(self._cover.amax(dim=1), cover_by_new).where(may_go, -torch.inf)
+        redundancy = torch.maximum(self._cover.amax(dim=1), cover_by_new)
+        redundancy = redundancy.where(~self._is_repeat, torch.inf).where(may_go, -torch.inf)
         is_most = redundancy >= redundancy.max() - TIE_TOLERANCE
         newest_first = (-indices).where(is_most, torch.iinfo(torch.int64).max)
         # A free slot goes before any held one, and the first free one before the others.
@@ -166,6 +179,13 @@ class KeyframeIndex:
     ) -> Bool[Tensor, "K M"]:
         """Return which world points lie inside the frusta of poses."""
         return Cameras.at(poses, self._frustum).see(points, self._frustum)
+
+    def _is_repeat_of(self, pose: Float[Tensor, "1 4 4"], index: int) -> Bool[Tensor, " K"]:
+        """Return which slots' views are much older than a latent's and so near that it repeats."""
+        is_older = self.latent_indices <= index - self.retrieval.repeat_latents
+        metres = torch.linalg.vector_norm(self.poses[:, :3, 3] - pose[:, :3, 3], dim=-1)
+        ahead = (self.poses[:, :3, 2] * pose[:, :3, 2]).sum(dim=-1)
+        return is_older & (metres <= self._repeat_metres) & (ahead >= self._repeat_cosine)
 
     def _distance(self, query_poses: Float[Tensor, "Q 4 4"]) -> Float[Tensor, " K"]:
         """Return metres plus radians between each slot and its nearest query."""

@@ -13,6 +13,8 @@ Letters: Q query poses, L candidate poses, K points of a frustum.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -29,6 +31,8 @@ __all__ = [
     "frustum_points",
     "greedy_cover",
     "pose_distance",
+    "repeat_limits",
+    "repeats",
     "retrieve",
     "visibility",
 ]
@@ -37,6 +41,8 @@ __all__ = [
 SINK_INDEX = 0
 # Worths closer than this are equal: well above rounding, well below one point of a million.
 TIE_TOLERANCE = 1e-9
+# Metres, and cosines: a pose that stands still is a repeat whatever the tolerance.
+_ROUNDING = 1e-9
 
 
 def frustum_of(config: RetrievalConfig, intrinsics: Intrinsics) -> Frustum:
@@ -71,6 +77,28 @@ def pose_distance(
     return np.asarray((np.linalg.norm(offset, axis=-1) + angle).min(axis=0))
 
 
+def repeat_limits(config: RetrievalConfig) -> tuple[float, float]:
+    """Return the most metres, and the least cosine between directions, of two views that repeat."""
+    least_cosine = math.cos(math.radians(config.repeat_degrees))
+    return config.repeat_metres + _ROUNDING, least_cosine - _ROUNDING
+
+
+def repeats(poses: Float[FloatArray, "L 4 4"], config: RetrievalConfig) -> Bool[BoolArray, " L"]:
+    """Return which latents repeat a much older one that is itself no repeat.
+
+    So a slow turn, or a lap that comes out a little differently each time, is no chain of repeats.
+    """
+    most_metres, least_cosine = repeat_limits(config)
+    offset = poses[:, None, :3, 3] - poses[None, :, :3, 3]
+    is_near = np.linalg.norm(offset, axis=-1) <= most_metres
+    is_near &= poses[:, :3, 2] @ poses[:, :3, 2].T >= least_cosine
+    found = np.zeros(len(poses), bool)
+    for latent in range(config.repeat_latents, len(poses)):
+        older = slice(latent - config.repeat_latents + 1)
+        found[latent] = (is_near[latent, older] & ~found[older]).any()
+    return found
+
+
 def retrieve(
     query_poses: Float[FloatArray, "Q 4 4"],
     candidate_poses: Float[FloatArray, "L 4 4"],
@@ -83,8 +111,14 @@ def retrieve(
     """Return at most `num_memory_latents` candidate indices, the sink first, none twice."""
     seen = visibility(query_poses, candidate_poses, config, intrinsics)
     distance = pose_distance(query_poses, candidate_poses)
+    is_repeat = repeats(candidate_poses, config)
     return greedy_cover(
-        seen, distance, num_memory_latents, config.distance_weight, keep_sink=keep_sink
+        seen,
+        distance,
+        num_memory_latents,
+        config.distance_weight,
+        keep_sink=keep_sink,
+        is_open=~is_repeat,
     )
 
 
@@ -95,6 +129,7 @@ def greedy_cover(
     distance_weight: float,
     *,
     keep_sink: bool = True,
+    is_open: Bool[BoolArray, " L"] | None = None,
 ) -> list[int]:
     """Choose candidates one after another by what each adds to the cover.
 
@@ -104,16 +139,17 @@ def greedy_cover(
         num_memory_latents: choices at most.
         distance_weight: cover given up for a metre or a radian nearer, share of all points.
         keep_sink: False lets candidate 0 compete like any other.
+        is_open: who may be chosen; None: all.
     """
-    num_candidates = seen.shape[-1]
-    num_choices = min(num_memory_latents, num_candidates)
+    is_closed = np.zeros(seen.shape[-1], bool) if is_open is None else ~is_open
+    num_choices = min(num_memory_latents, int((~is_closed).sum()))
     open_points = seen.copy()
     chosen: list[int] = []
     while len(chosen) < num_choices:
         best = SINK_INDEX
         if chosen or not keep_sink:
             worth = open_points.mean(axis=(0, 1)) - distance_weight * distance
-            worth[chosen] = -np.inf
+            worth[chosen] = worth[is_closed] = -np.inf
             best = int(np.flatnonzero(worth >= worth.max() - TIE_TOLERANCE)[0])
         chosen.append(best)
         open_points[open_points[..., best]] = False

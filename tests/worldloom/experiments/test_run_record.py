@@ -8,8 +8,15 @@ import torch
 from worldloom.bench.record import this_machine
 from worldloom.errors import ArtifactError
 from worldloom.evaluate.frechet import FrechetConfig
+from worldloom.evaluate.protocol import CasesConfig
 from worldloom.experiments.catalogue import EXPERIMENTS
-from worldloom.experiments.run_record import RunRecord, read_cells, read_run, write_run
+from worldloom.experiments.run_record import (
+    RunRecord,
+    read_cells,
+    read_run,
+    with_other_places,
+    write_run,
+)
 
 RECORD = RunRecord(
     experiment=EXPERIMENTS["memory"], command="run it", machine=this_machine(torch.device("cpu")),
@@ -30,3 +37,18 @@ def test_a_folder_without_one_is_named(tmp_path):
 def test_a_cell_that_is_missing_is_named(tmp_path):
     with pytest.raises(ArtifactError, match=r"procedural-loop-ours-0\.json: missing"):
         read_cells(tmp_path, RECORD)
+
+
+def test_a_run_elsewhere_keeps_what_was_walked_in_other_places(tmp_path):
+    def place(world, path):
+        return CasesConfig(world=world, path=path, num_cases=1, num_frames=13, height=64, width=64)
+
+    walked = [("procedural", "loop"), ("procedural", "still"), ("vizdoom", "loop")]
+    cells = {f"{world}-{path}-ours-0": f"sha256:{world}{path}" for world, path in walked}
+    cases = tuple(place(*where) for where in walked)
+    write_run(tmp_path, RECORD.model_copy(update={"cases": cases, "cells": cells}))
+    begun = RECORD.model_copy(update={"cells": {}})
+    found = with_other_places(begun, tmp_path, {("procedural", "loop")})
+    assert found.cases == cases[1:]
+    assert list(found.cells) == ["procedural-still-ours-0", "vizdoom-loop-ours-0"]
+    assert with_other_places(begun, tmp_path / "empty", set()) == begun

@@ -105,10 +105,32 @@ def test_the_most_covered_latent_goes():
     assert held(filled([looking(yaw) for yaw in yaws], config)) == [0, 1, 2, 3, 4, 6]
 
 
-def test_of_equal_poses_the_older_is_chosen():
+def test_of_equal_poses_the_oldest_are_chosen():
     index = filled([looking(np.pi), *[looking(0.0)] * 8])
     assert index.query(looking(0.0)[None], 3, 9).tolist() == [0, 1, 2]
-    assert index.query(looking(0.0)[None], 2, 6).tolist() == [0, 1]
+    # Latents 7 and 8 are six and more younger than the first of their view.
+    assert index.query(looking(0.0)[None], 9, 9).tolist() == [*range(7), NO_LATENT, NO_LATENT]
+
+
+def test_lap_after_lap_the_first_is_remembered():
+    """Each lap stands a little aside of the first; the bank holds two of the three that were."""
+    views = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    laps = [looking(yaw + 0.01 * lap, (0.01 * lap, 0.0, 0.0)) for lap in range(3) for yaw in views]
+    index = filled(laps, BankConfig(capacity=16, recent_latents=4))
+    assert set(range(8)) <= set(held(index))
+    coming = looking(views[3] + 0.02, (0.02, 0.0, 0.0))[None]
+    assert index.query(coming, 3, 24).tolist()[1] == 3
+    assert all(i < 8 for i in index.query(coming, 8, 24).tolist())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_repeats_are_passed_over_as_training_does(seed):
+    around = walk(30, seed)
+    poses = torch.cat([around, around.flip(0), around])
+    index = filled(poses, BankConfig(capacity=128))
+    expected = retrieve(poses[7:10].numpy(), poses.numpy(), 5, RETRIEVAL, INTRINSICS)
+    assert index.query(poses[7:10], 5, 90).tolist() == expected
+    assert max(expected) < 30
 
 
 def test_cover_is_what_visibility_says_of_both():

@@ -7,6 +7,7 @@ from worldloom.memory.retrieval import (
     frustum_points,
     greedy_cover,
     pose_distance,
+    repeats,
     retrieve,
     visibility,
 )
@@ -41,9 +42,48 @@ def test_memory_prefers_frames_that_see_the_same_place():
 
 
 def test_nothing_is_chosen_twice_and_never_more_than_there_is():
-    history = np.stack([looking(0.0)] * 4)
+    history = np.stack([looking(yaw) for yaw in (0.0, 0.1, 0.2, 0.3)])
     chosen = retrieve(looking(0.0)[None], history, 5, CONFIG, INTRINSICS)
     assert sorted(chosen) == [0, 1, 2, 3]
+
+
+def there_and_back(num_steps):
+    """Views out, and back by steps that come out a little differently."""
+    steps = range(num_steps)
+    out = [looking(0.3 * step, (0.0, 0.0, 0.5 * step)) for step in steps]
+    back = [looking(0.3 * step + 0.05, (0.1, 0.0, 0.5 * step)) for step in reversed(steps)]
+    return np.stack([*out, *back])
+
+
+def test_a_view_that_repeats_a_much_older_one_is_not_chosen():
+    history = there_and_back(8)
+    # The first three steps back are of views that are younger than six latents.
+    assert np.flatnonzero(repeats(history, CONFIG)).tolist() == [11, 12, 13, 14, 15]
+    coming = history[13:14]
+    assert 2 in retrieve(coming, history, 2, CONFIG, INTRINSICS)
+    all_differ = RetrievalConfig(repeat_metres=0.0, repeat_degrees=0.0)
+    assert 13 in retrieve(coming, history, 2, all_differ, INTRINSICS)
+
+
+def test_a_slow_turn_repeats_nothing():
+    turn = np.stack([looking(np.radians(degrees)) for degrees in range(20)])
+    assert not repeats(turn, CONFIG).any()
+
+
+def test_laps_that_creep_away_begin_anew_rather_than_chain():
+    """Each lap looks two degrees further; a chain would hold the first one for ever."""
+    views = 10
+    laps = [
+        looking(0.6 * view + np.radians(2 * lap)) for lap in range(6) for view in range(views)
+    ]
+    is_first = ~repeats(np.stack(laps), CONFIG)
+    assert is_first.reshape(6, views).all(axis=1).tolist() == [True, False, False] * 2
+
+
+def test_who_stands_still_repeats_whatever_the_tolerance():
+    exact = RetrievalConfig(repeat_metres=0.0, repeat_degrees=0.0, repeat_latents=1)
+    stand = np.stack([looking(0.7, (1.0, 2.0, 3.0))] * 3)
+    assert repeats(stand, exact).tolist() == [False, True, True]
 
 
 def test_each_choice_counts_only_what_the_others_do_not_see():

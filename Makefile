@@ -22,9 +22,9 @@ test: env ## unit, integration and end-to-end tests (under 10 minutes)
 	@OMP_NUM_THREADS=1 $(PYTEST) tests --ignore=tests/e2e -n 2 --dist worksteal
 	@$(PYTEST) tests/e2e
 
-test-unit: env ## unit tests alone (under 2 minutes)
+test-unit: env ## unit tests of less than half a second each (under 2 minutes)
 	@OMP_NUM_THREADS=1 $(PYTEST) tests --ignore=tests/integration --ignore=tests/e2e \
-	    --ignore=tests/helm/cluster -n 2 --dist worksteal
+	    --ignore=tests/helm/cluster -m "not slow" -n 2 --dist worksteal
 
 test-cluster: env ## the chart in a real Kubernetes API server, built from Go modules the first time
 	@infra/cluster/build.sh out/cluster

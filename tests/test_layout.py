@@ -84,6 +84,7 @@ def test_the_readmes_tree_is_the_repositorys(tracked) -> None:
     assert shown == there
 
 
+@pytest.mark.slow
 def test_every_module_says_what_it_is(tracked) -> None:
     for path in sources(tracked):
         assert ast.get_docstring(ast.parse((ROOT / path).read_text())), path

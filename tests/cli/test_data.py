@@ -87,6 +87,7 @@ def test_mistakes_get_one_sentence_and_an_exit_code(
     assert len(error.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_describing_imports_no_torch_no_engine_and_no_ray(folder: Path) -> None:
     script = (
         "import sys; from cli.main import run_command;"

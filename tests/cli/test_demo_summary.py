@@ -52,6 +52,7 @@ def test_a_walk_with_a_frame_lost_is_refused() -> None:
         served_frames(walks, played)
 
 
+@pytest.mark.slow
 def test_the_film_and_the_sheet_show_every_walk_beside_its_recording(tmp_path: Path) -> None:
     walks = [recorded("procedural", some_frames(13)), recorded("freedoom", some_frames(13))]
     write_films(tmp_path, walks, [walk.clip.frames for walk in walks])

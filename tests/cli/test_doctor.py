@@ -38,6 +38,7 @@ def test_something_needed_that_is_missing_exits_with_9(capsys: pytest.CaptureFix
     assert "checks failed (" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_neither_torch_nor_mlflow_nor_a_cluster_client_is_imported() -> None:
     code = (
         "import sys\n"

@@ -22,6 +22,7 @@ def test_the_list_names_every_experiment(capsys):
     assert {"memory", "student", "quantization", "decoder", "error-buffer", "reach"} == listed
 
 
+@pytest.mark.slow
 def test_a_small_run_on_the_shipped_weights_writes_its_book(tmp_path, capsys):
     sets = [part for value in SMALL for part in ("--set", value)]
     folders = ["--work", str(tmp_path / "work"), "--output-dir", str(tmp_path / "docs")]

@@ -25,6 +25,7 @@ def test_every_preset_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert by_name["mg3-5b"]["pixels"] == "704x1280"
 
 
+@pytest.mark.slow
 def test_a_preset_is_described_by_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
     fields = answer(capsys, "describe", "stream-5b")
     parameters = fields["parameters"]
@@ -38,6 +39,7 @@ def test_a_preset_is_described_by_its_parts(capsys: pytest.CaptureFixture[str]) 
     assert fields["starts_from"].startswith("The reference teacher mg3-5b, every tensor under")
 
 
+@pytest.mark.slow
 def test_a_shape_is_overridden_by_its_path(capsys: pytest.CaptureFixture[str]) -> None:
     shallow = ("describe", "nano-stream", "--set", "num_blocks=1")
     whole = answer(capsys, *shallow)
@@ -45,6 +47,7 @@ def test_a_shape_is_overridden_by_its_path(capsys: pytest.CaptureFixture[str]) -
     assert whole["tokens"]["later_segment"] == 3 * single["tokens"]["later_segment"]
 
 
+@pytest.mark.slow
 def test_a_table_says_it_in_units_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["model", "describe", "stream-5b"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -62,6 +65,7 @@ def test_an_unknown_preset_exits_with_2(capsys: pytest.CaptureFixture[str]) -> N
     assert len(told.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["mg3-5b", "moe-28b"])
 def test_a_gpu_too_small_is_refused_in_one_sentence(
     capsys: pytest.CaptureFixture[str], preset: str

@@ -55,6 +55,7 @@ def walk(tmp_path, files, num_frames=96, size=(32, 64), **options):
     return CliRunner().invoke(app, arguments), out
 
 
+@pytest.mark.slow
 def test_the_published_files_become_a_film(tmp_path, files):
     result, out = walk(tmp_path, files)
     assert result.exit_code == 0, result.output

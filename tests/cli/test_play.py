@@ -53,6 +53,7 @@ def test_dead_server_exits_with_8(
     assert not (tmp_path / "walk.mp4").exists()
 
 
+@pytest.mark.slow
 def test_a_gateway_is_played_through_with_the_key_of_the_environment(
     actions: Path,
     tmp_path: Path,

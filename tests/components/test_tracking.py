@@ -45,6 +45,7 @@ def test_a_dead_server_is_one_sentence_at_once() -> None:
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_a_server_that_accepts_and_never_answers_is_given_up() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

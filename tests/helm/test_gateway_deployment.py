@@ -105,6 +105,7 @@ def test_no_gateway_without_engines(render) -> None:
     assert render({"inference": {"enabled": False}}) == []
 
 
+@pytest.mark.slow
 def test_its_command_starts_a_gateway_that_knows_the_keys_of_the_secret(
     render, render_all, tmp_path
 ) -> None:

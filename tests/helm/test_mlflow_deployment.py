@@ -22,6 +22,7 @@ def test_one_writer_at_a_time(render) -> None:
     assert "--workers=1" in container([manifest])["args"]
 
 
+@pytest.mark.slow
 def test_mlflow_knows_every_option(render) -> None:
     from mlflow.cli import server  # seconds, which other tests' processes need not spend
 

@@ -179,6 +179,7 @@ def gateways_sources(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_gateways_image_holds_all_of_ours_that_it_imports_and_no_torch(
     gateways_sources: Path,
 ) -> None:
@@ -200,6 +201,7 @@ def test_the_gateways_image_holds_all_of_ours_that_it_imports_and_no_torch(
     assert ours == {"worldloom", *(f"worldloom.{stem}" for stem in copied - {"__init__"})}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", GATEWAY_MODULES)
 def test_the_gateways_image_holds_the_packages_that_it_imports(entry: str) -> None:
     listed = pins("gateway.txt")

@@ -130,6 +130,7 @@ def test_interfaces_agree_with_the_steps_behind_them(name: str, tmp_path: Path) 
     assert set(parameters) == own | set(definition.arguments)
 
 
+@pytest.mark.slow
 def test_compiling_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -67,6 +67,7 @@ def test_a_process_that_never_gets_ready_is_reported_with_the_time(tmp_path: Pat
         server.wait_until(lambda: False, 0.3, error=TrackingError)
 
 
+@pytest.mark.slow
 def test_stop_ends_grandchildren_and_processes_that_ignore_sigterm(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     code = (

@@ -75,6 +75,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(NAMES, ANYTHING), TYPES)
 def test_whatever_stands_in_a_message_it_is_one_or_refused(

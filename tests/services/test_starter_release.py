@@ -98,6 +98,7 @@ def test_a_starter_without_weights_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "starter").exists()
 
 
+@pytest.mark.slow
 def test_the_carried_weights_know_their_place(tmp_path: Path) -> None:
     starter_release(tmp_path / "starter", CARRIED)
     release = load_release(tmp_path / "starter")

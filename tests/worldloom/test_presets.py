@@ -48,6 +48,7 @@ def test_the_starter_weights_preset_is_there() -> None:
     assert preset("nano-stream").sampler == SamplerConfig()
 
 
+@pytest.mark.slow
 def test_the_public_model_is_what_was_published() -> None:
     shape = preset("mg3-5b").transformer
     counted = footprint(shape)
@@ -78,6 +79,7 @@ def test_the_students_of_the_reference_are_told_its_three_timesteps() -> None:
     assert warped == pytest.approx([1000, 909.2, 714.0], abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "millions"), [("nano-reference", 2.4), ("freedoom", 4.24)])
 def test_small_presets_have_their_size(name: str, millions: float) -> None:
     total = footprint(preset(name).transformer).parameters.total

@@ -96,6 +96,7 @@ def unshaped(path):
     ]
 
 
+@pytest.mark.slow
 def test_public_tensors_say_their_shapes():
     found = [line for path in sources() for line in unshaped(path)]
     assert not found, "\n".join(found)
@@ -172,6 +173,7 @@ def run_with(tmp_path, *options):
     )
 
 
+@pytest.mark.slow
 def test_wrong_shapes_fail_under_the_hook_and_right_ones_pass(tmp_path):
     checked = run_with(tmp_path, "--jaxtyping-packages=worldloom,beartype.beartype")
     assert "2 passed" in checked.stdout, checked.stdout[-3000:] + checked.stderr[-1000:]

@@ -298,7 +298,7 @@ ERROR_BUFFER_CLAIMS = tuple(
         against="none",
         limits={"procedural": Limit(most=1, goal=0.6)},
     )
-    for path, where in (("still", "standing"), ("palindrome", "out and back"))
+    for path, where in (("still", "standing before a given view"), ("palindrome", "out and back"))
     for arm in ("uniform", "matched", "rollout", "cache")
     for figure, says in (
         ("own_past_slope_db_per_segment", "drift that its own past causes, over the control's"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from worldloom.config import Config, JsonValue
 from worldloom.data.capture import CaptureConfig, SourceCounts
-from worldloom.legs.recipes import Stage
+from worldloom.legs.recipes import FLOW_RECIPES, Stage
 from worldloom.model.vae.vae_config import VAEConfig
 from worldloom.train.config import Optimizer
 
@@ -84,3 +84,13 @@ class LegConfig(Config):
         description="path=value settings over the recipe's: of the flow objective, the VAE's or "
         "the distillation",
     )
+
+    @model_validator(mode="after")
+    def _has_its_optimizer(self) -> LegConfig:
+        if self.optimizer != "adamw" and self.stage not in FLOW_RECIPES:
+            message = (
+                f"optimizer={self.optimizer!r} for the stage {self.stage}: expected 'adamw', or "
+                f"one of the stages {', '.join(FLOW_RECIPES)}"
+            )
+            raise ValueError(message)
+        return self

@@ -71,6 +71,7 @@ def context(
     return StepContext(config, parents, store, tmp_path / scratch, NullTracker())
 
 
+@pytest.mark.slow
 def test_the_narrow_decoder_is_stored_with_its_parity(tmp_path: Path) -> None:
     step = context(tmp_path, "scratch")
     outputs = run(step)

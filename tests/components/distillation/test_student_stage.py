@@ -90,6 +90,7 @@ def test_a_stage_that_is_given_in_part_keeps_the_rest_of_its_recipe() -> None:
     assert cold.distillation.student.betas == (0.0, 0.99)
 
 
+@pytest.mark.slow
 def test_the_second_stage_goes_on_from_student_and_critic_of_the_first(
     tmp_path: Path, store: ArtifactStore, parents: dict[str, str]
 ) -> None:

@@ -161,6 +161,7 @@ def run_in(
     return dict(run(StepContext(config, found, store, scratch, tracker or NullTracker())))
 
 
+@pytest.mark.slow
 def test_an_untrained_release_is_refused_with_a_whole_report(
     tmp_path: Path, store: ArtifactStore, clips: str, release: str, evaluated: Evaluated
 ) -> None:
@@ -182,6 +183,7 @@ def test_an_untrained_release_is_refused_with_a_whole_report(
     assert again == outputs
 
 
+@pytest.mark.slow
 def test_a_champion_is_compared_and_met_as_itself(
     tmp_path: Path, shared: Path, store: ArtifactStore, clips: str, release: str
 ) -> None:
@@ -199,6 +201,7 @@ def test_a_champion_is_compared_and_met_as_itself(
     assert report.reasons[0].startswith("already champion")
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_to_the_same_report(
     tmp_path: Path, store: ArtifactStore, clips: str, release: str, evaluated: Evaluated
 ) -> None:

@@ -155,6 +155,7 @@ def test_quantized_checkpoint_is_int8_with_its_layers_parity(
     assert all(row["cosine"] > 0.99 for row in rows)
 
 
+@pytest.mark.slow
 def test_same_inputs_make_the_same_digests(
     tmp_path: Path, parents: dict[str, str], store: ArtifactStore
 ) -> None:

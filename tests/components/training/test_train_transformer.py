@@ -127,6 +127,7 @@ def context(
     return StepContext(config, {"latents": latents}, store, scratch, RecordingTracker())
 
 
+@pytest.mark.slow
 def test_loss_falls_and_everything_is_kept(
     tmp_path: Path, latents: str, store: ArtifactStore
 ) -> None:
@@ -148,6 +149,7 @@ def test_loss_falls_and_everything_is_kept(
         assert sum(1 for _ in video.decode(video=0)) == 13
 
 
+@pytest.mark.slow
 def test_killed_and_undisturbed_runs_make_the_same_artifact(
     tmp_path: Path, latents: str, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

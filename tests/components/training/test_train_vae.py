@@ -100,6 +100,7 @@ def stored(store: ArtifactStore, outputs: Mapping[str, str]) -> VideoVAE:
     return load_vae(store.fetch(outputs["vae"], kind="vae-checkpoint"))
 
 
+@pytest.mark.slow
 def test_from_nothing_all_is_trained_and_normalised(store: ArtifactStore, tmp_path: Path) -> None:
     step = context(store, tmp_path, CONFIG)
     outputs = run(step)
@@ -132,6 +133,7 @@ def test_a_starter_that_is_another_one_is_refused(
         run(context(store, tmp_path, other))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_ends_in_the_same_bytes(
     store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +152,7 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(
     assert run(context(store, tmp_path, CONFIG, "killed")) == whole
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_shapes_is_refused(store: ArtifactStore, tmp_path: Path) -> None:
     run(context(store, tmp_path, CONFIG))
     wider = CONFIG.model_copy(update={"vae": TINY.model_copy(update={"latent_channels": 5})})

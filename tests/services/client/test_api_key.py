@@ -34,12 +34,14 @@ def answering(status: int, body: bytes) -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_key_becomes_a_token() -> None:
     with answering(200, b'{"token": "t", "expires_in": 60}') as (url, keys):
         assert fetch_token(url, "key", timeout_seconds=5) == "t"
     assert keys == ["Bearer key"]
 
 
+@pytest.mark.slow
 def test_a_refused_key_raises_the_gateways_code() -> None:
     with answering(401, b'{"code": "bad_key", "message": "no such key"}') as (url, _):
         with pytest.raises(SessionError, match="no such key") as caught:
@@ -47,6 +49,7 @@ def test_a_refused_key_raises_the_gateways_code() -> None:
         assert caught.value.code is ErrorCode.BAD_KEY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "body"), [(200, b"{}"), (502, b"<html>"), (500, b"[]")])
 def test_an_answer_of_something_else_is_one_sentence(status: int, body: bytes) -> None:
     with answering(status, body) as (url, _):

@@ -7,6 +7,7 @@ import zipfile
 from email import message_from_string
 from pathlib import Path
 
+import pytest
 from fake_gateway import FakeGateway, frame_data
 
 CLIENT = Path(__file__).parents[3] / "services" / "client"
@@ -33,6 +34,7 @@ print(json.dumps([frames, again, roots]))
 """
 
 
+@pytest.mark.slow
 def test_a_session_is_played_from_another_folder_without_torch_or_the_repository(run_client):
     turn = [0.0] * 6 + [0.0, 1.0]
     with FakeGateway(drop_at={5}).serve_on_thread() as gateway:
@@ -51,6 +53,7 @@ def test_the_guard_of_these_tests_bites(run_client):
     assert "the client reached for services" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_other_doors_open_with_their_extras(run_client):
     code = (
         "from worldloom_client.grpc import open_session, SessionOptions\n"

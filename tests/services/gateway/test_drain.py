@@ -12,6 +12,7 @@ from services.contract import ErrorCode
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 async def test_live_sessions_are_warned_and_then_handed_over(gateway) -> None:
     async with gateway() as running, running.http() as http, running.connect() as player:
         first = await player.open()

@@ -211,6 +211,7 @@ def test_the_page_names_every_tensor_message_and_event() -> None:
         assert f"`{name}`" in PAGE, name
 
 
+@pytest.mark.slow
 async def test_the_pages_client_plays_a_session(proxied, tmp_path) -> None:
     [program] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     path = tmp_path / "play.py"

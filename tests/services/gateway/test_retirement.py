@@ -17,6 +17,7 @@ def two_backends(config):
     return config.model_copy(update={"backends": tuple(backends)})
 
 
+@pytest.mark.slow
 async def test_sessions_are_moved_to_another_backend_and_lose_nothing(
     gateway, two_backends
 ) -> None:
@@ -64,6 +65,7 @@ async def test_a_backend_that_is_added_again_stays(gateway) -> None:
         assert running.parts.pool.get("engine:1") is backend
 
 
+@pytest.mark.slow
 async def test_a_session_comes_back_to_a_backend_that_left_its_name_before_this_gateway_began(
     gateway, config, engine_config
 ) -> None:

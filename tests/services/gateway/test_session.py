@@ -134,6 +134,7 @@ async def test_a_lost_engine_is_made_up_for_without_the_client(gateway) -> None:
         assert player.receipts == [0, 6]
 
 
+@pytest.mark.slow
 async def test_an_engine_that_stays_away_leaves_the_session_to_be_resumed(gateway, config) -> None:
     limits = config.limits.model_copy(update={"recover_seconds": 0.2})
     impatient = config.model_copy(update={"limits": limits})
@@ -155,6 +156,7 @@ async def test_an_engine_that_stays_away_leaves_the_session_to_be_resumed(gatewa
             await again.until_frame(8)
 
 
+@pytest.mark.slow
 async def test_a_frozen_engine_loses_no_session(gateway) -> None:
     async with gateway() as running, running.connect() as player:
         await player.open()
@@ -180,6 +182,7 @@ async def test_late_frames_are_left_out_and_counted(gateway, config, engine_conf
         assert len(player.frames) < 300
 
 
+@pytest.mark.slow
 async def test_a_client_that_takes_nothing_is_dropped(gateway, config, engine_config) -> None:
     limits = config.limits.model_copy(update={"stuck_seconds": 0.3})
     big = engine_config.model_copy(update={"frame_bytes": 4_000_000})
@@ -194,6 +197,7 @@ async def test_a_client_that_takes_nothing_is_dropped(gateway, config, engine_co
         await running.until(lambda: running.engine.num_sessions == 0)
 
 
+@pytest.mark.slow
 async def test_silence_ends_a_session_after_a_notice(gateway, config) -> None:
     limits = SessionLimits(max_idle_seconds=0.9, notice_seconds=0.6)
     changed = config.model_copy(update={"limits": limits})
@@ -316,6 +320,7 @@ async def test_many_clients_that_come_and_go_leave_nothing_behind(gateway) -> No
         assert running.parts.quota.num_sessions("anonymous") == 0
 
 
+@pytest.mark.slow
 async def test_no_frame_is_repeated_however_often_the_engine_is_lost(
     gateway, engine_config
 ) -> None:
@@ -347,6 +352,7 @@ async def test_no_frame_is_repeated_however_often_the_engine_is_lost(
             assert last.frames == expected
 
 
+@pytest.mark.slow
 async def test_a_token_whose_resume_failed_for_now_is_still_good(gateway, config) -> None:
     limits = config.limits.model_copy(update={"recover_seconds": 0.2})
     async with gateway(config.model_copy(update={"limits": limits})) as running:

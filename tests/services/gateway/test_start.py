@@ -38,6 +38,7 @@ def test_settings_come_from_a_file_and_overrides(tmp_path) -> None:
     assert (config.port, config.drain_seconds, config.limits.resume_seconds) == (9000, 5, 7)
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_one_sentence(tmp_path) -> None:
     started = subprocess.run(
         [*COMMAND, "--set", "prot=1"], capture_output=True, text=True, check=False
@@ -47,6 +48,7 @@ def test_a_wrong_setting_is_one_sentence(tmp_path) -> None:
     assert "Traceback" not in started.stderr
 
 
+@pytest.mark.slow
 def test_sigterm_hands_sessions_over_and_exits_with_0() -> None:
     options = ["--fake", "--port", "0", "--set", "drain_seconds=0.2"]
     with subprocess.Popen([*COMMAND, *options], stderr=subprocess.PIPE, text=True) as process:

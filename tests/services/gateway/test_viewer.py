@@ -48,6 +48,7 @@ def what_python_says() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(TESTS.glob("*.test.mjs")), ids=lambda path: path.stem)
 def test_the_modules_pass_their_own_tests(path: Path, tmp_path: Path) -> None:
     node = shutil.which("node")

@@ -101,12 +101,14 @@ def test_the_engine_exports_what_is_waited_for() -> None:
     assert set(WAITED_FOR) <= exported
 
 
+@pytest.mark.slow
 def test_the_program_ends_well_when_nobody_plays(serve) -> None:
     given = ["--leave-seconds=0", "--drain-seconds=60", f"--metrics={serve(EMPTY).address}"]
     assert parse(given).drain_seconds == 60
     assert main(given) == 0
 
 
+@pytest.mark.slow
 def test_sessions_that_are_left_are_handed_over(serve, tmp_path, monkeypatch) -> None:
     sign = tmp_path / "drain"
     monkeypatch.setenv(DRAIN_VARIABLE, str(sign))
@@ -117,6 +119,7 @@ def test_sessions_that_are_left_are_handed_over(serve, tmp_path, monkeypatch) ->
     assert server.num_asked == 3
 
 
+@pytest.mark.slow
 def test_nobody_is_handed_over_when_all_have_finished(serve, tmp_path, monkeypatch) -> None:
     sign = tmp_path / "drain"
     monkeypatch.setenv(DRAIN_VARIABLE, str(sign))

@@ -46,6 +46,7 @@ def kinds(unit: bytes) -> set[int]:
     return {part[0] & 31 for part in unit.split(b"\0\0\1")[1:]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 64), (18, 10), (66, 38), (360, 640), (704, 1280)])
 def test_decoded_frames_are_those_that_went_in(size) -> None:
     frames = moving_picture(*size, num_frames=4)

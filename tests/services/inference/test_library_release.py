@@ -140,6 +140,7 @@ def test_closed_session_leaves_no_file(release, tmp_path, monkeypatch) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_session_goes_on_in_another_engine_with_the_same_bytes(
     release, make_bench, tmp_path
 ) -> None:

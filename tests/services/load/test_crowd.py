@@ -18,6 +18,7 @@ CONFIG = CrowdConfig(
 )
 
 
+@pytest.mark.slow
 def test_everybody_plays_in_another_process_the_slow_ones_first() -> None:
     ticks = []
     with FakeGateway().serve_on_thread() as gateway, crowd(gateway.url, CONFIG) as players:

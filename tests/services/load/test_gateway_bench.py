@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.load.gateway_bench import GatewayBenchConfig, measure_gateway
 
 
+@pytest.mark.slow
 def test_a_small_run_measures_every_frame_and_judges_it() -> None:
     told: list[tuple[int, int]] = []
     config = GatewayBenchConfig(num_sessions=2, seconds=2.0, arrival_seconds=0.1)

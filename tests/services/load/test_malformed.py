@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 
+import pytest
+
 from services.contract import SessionError
 from services.load.malformed import messages
 from services.protocol import parse_client_message
@@ -15,6 +17,7 @@ def test_one_seed_yields_the_same_messages() -> None:
     assert list(islice(messages(4), 200)) != list(islice(messages(5), 200))
 
 
+@pytest.mark.slow
 def test_most_are_refused_and_none_breaks_the_parser() -> None:
     fate: Counter[str] = Counter()
     longest = 0

@@ -6,6 +6,7 @@ import asyncio
 import struct
 import time
 
+import pytest
 from fake_gateway import FRAMES_PER_SEGMENT, FakeGateway, frame_data
 
 from services import protocol
@@ -25,6 +26,7 @@ def stamped(frame_index: int, action: list[float] | None) -> bytes:
     return frame_data(frame_index, action) + struct.pack("<d", time.monotonic())
 
 
+@pytest.mark.slow
 def test_a_player_sees_the_frames_of_the_time_it_plays() -> None:
     gateway = FakeGateway(picture=stamped)
     played = run(gateway, PlayerConfig(seconds=1.0, is_stamped=True))
@@ -38,6 +40,7 @@ def test_a_player_sees_the_frames_of_the_time_it_plays() -> None:
     assert played.num_reconnects == 0
 
 
+@pytest.mark.slow
 def test_a_player_is_one_segment_ahead_and_no_more() -> None:
     gateway = FakeGateway()
     played = run(gateway, PlayerConfig(seconds=1.0))
@@ -46,11 +49,13 @@ def test_a_player_is_one_segment_ahead_and_no_more() -> None:
     assert num_actions <= (segments_seen + 1) * FRAMES_PER_SEGMENT
 
 
+@pytest.mark.slow
 def test_a_slow_player_takes_fewer_frames_in_the_same_time() -> None:
     played = run(FakeGateway(), PlayerConfig(seconds=1.0, pace=0.25))
     assert 4 <= played.num_frames <= 6
 
 
+@pytest.mark.slow
 def test_a_break_in_the_middle_is_noted_and_play_goes_on() -> None:
     played = run(FakeGateway(drop_at={7}), PlayerConfig(seconds=1.0))
     assert (played.failure, played.num_reconnects) == ("", 1)
@@ -64,6 +69,7 @@ def test_a_refusal_is_a_result() -> None:
     assert played.continuity == 0.0
 
 
+@pytest.mark.slow
 def test_the_same_seed_walks_the_same_way() -> None:
     def walked() -> list:
         gateway = FakeGateway()

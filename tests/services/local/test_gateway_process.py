@@ -19,6 +19,7 @@ def settings() -> GatewayConfig:
     return GatewayConfig(port=free_port(), auth="none", drain_seconds=0.0)
 
 
+@pytest.mark.slow
 def test_it_answers_is_killed_and_answers_again_at_the_same_address(tmp_path: Path) -> None:
     gateway = GatewayProcess(tmp_path, settings(), fake=["num_slots=3"])
     with gateway:
@@ -37,6 +38,7 @@ def test_it_answers_is_killed_and_answers_again_at_the_same_address(tmp_path: Pa
     assert "FAKE_gateway_started" in gateway.log_path.read_text()
 
 
+@pytest.mark.slow
 def test_backends_come_and_go_by_the_admin_routes(tmp_path: Path) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     with GatewayProcess(tmp_path, settings(), fake=[]) as gateway:
@@ -51,6 +53,7 @@ def test_backends_come_and_go_by_the_admin_routes(tmp_path: Path) -> None:
         admin.backends()
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
     config = settings()
     with GatewayProcess(tmp_path / "first", config, fake=[]):

@@ -88,6 +88,7 @@ def test_a_damaged_release_never_becomes_champion(guard, workshop, models) -> No
     assert models.made == []
 
 
+@pytest.mark.slow
 def test_of_many_promoters_at_once_exactly_one_wins(guard, workshop, store, models) -> None:
     first = promote(guard, workshop, "one")
     releases = [workshop.release(f"rival {n}") for n in range(4)]

@@ -1,5 +1,6 @@
 """Playing on a CPU: every way is measured, over the same number of turns."""
 
+import pytest
 from tiny import CONFIG
 
 from worldloom.bench.cpu import WAYS, CpuBenchConfig, measure_cpu
@@ -12,6 +13,7 @@ TINY = with_overrides(
 )
 
 
+@pytest.mark.slow
 def test_every_way_is_measured_in_turns():
     found = measure_cpu(CpuBenchConfig(num_turns=2, segments_a_turn=1), TINY, "a command")
     assert [one.name for one in found.measurements] == list(WAYS)

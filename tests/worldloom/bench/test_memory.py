@@ -52,6 +52,7 @@ def test_hulls_are_asked_for_every_candidate_and_query(situation):
     np.testing.assert_array_equal(situation.candidates, situation.frames[:84:4])
 
 
+@pytest.mark.slow
 def test_a_small_bench_states_everything():
     report = measure_memory(SMALL, CPU, "worldloom bench memory")
     found = {measurement.name: measurement for measurement in report.measurements}

@@ -20,6 +20,7 @@ def release(tmp_path):
     return load_release(write_tiny_release(tmp_path, tiny_model()))
 
 
+@pytest.mark.slow
 def test_every_option_is_beside_another_seed(release):
     report = measure_options(SHORT, release, "a command")
     [table] = report.tables

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from worldloom.bench.regret import (
@@ -25,6 +26,7 @@ def looking(yaw, forward=0.0):
     return pose_matrix(np.array([0.0, 0.0, forward]), yaw, 0.0)
 
 
+@pytest.mark.slow
 def test_trials_have_walks_of_all_lengths_and_repeat_with_their_seed():
     first, again = (list(trials(60, seed=2)) for _ in range(2))
     lengths = [len(trial.candidates) for trial in first]
@@ -52,6 +54,7 @@ def test_ours_takes_the_view_that_shares_most_volume_and_the_reference_the_neare
     assert reference_choice(trial) == 2
 
 
+@pytest.mark.slow
 def test_a_session_of_a_trials_latents_chooses_the_same():
     for trial in trials(10, seed=6):
         index = KeyframeIndex(BankConfig(), REFERENCE_RETRIEVAL, REFERENCE_INTRINSICS)
@@ -62,6 +65,7 @@ def test_a_session_of_a_trials_latents_chooses_the_same():
         assert found.tolist() == [first_choice(trial)]
 
 
+@pytest.mark.slow
 def test_regret_is_a_share_and_ours_is_the_smaller():
     regret = measure_regret(20, seed=1)
     for values in (regret.ours, regret.reference):

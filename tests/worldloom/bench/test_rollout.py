@@ -25,6 +25,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 def test_a_walk_is_measured_to_its_end():
     told = []
     found = measure_rollout(
@@ -40,6 +41,7 @@ def test_a_walk_is_measured_to_its_end():
     assert (finite.value, finite.is_met) == (1.0, True)
 
 
+@pytest.mark.slow
 def test_a_segment_that_is_not_finite_shows(monkeypatch):
     model = random_world(SHAPE, SMALL["bank"], 0, CPU)
     torch.nn.init.constant_(model.transformer.head.bias, float("nan"))
@@ -65,6 +67,7 @@ def test_latents_of_every_small_preset_are_walked():
         assert encoder.config.latent_channels == shape.latent_channels
 
 
+@pytest.mark.slow
 def test_latents_of_the_published_vae_are_walked_too():
     config = TransformerConfig(
         latent_channels=48, latent_height=2, latent_width=2, spatial_stride=16, dim=40, num_heads=2,

@@ -80,6 +80,7 @@ def test_different_places_get_different_captions(clips: list[Clip]) -> None:
     assert len({TemplateCaptioner().caption(clip) for clip in clips}) > 2
 
 
+@pytest.mark.slow
 def test_frames_go_to_the_model_as_images_and_its_sentence_comes_back(
     clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_frames_go_to_the_model_as_images_and_its_sentence_comes_back(
     assert error.mean() < 12
 
 
+@pytest.mark.slow
 def test_an_empty_answer_is_an_error_of_the_clip(clip: Clip) -> None:
     with (
         _server("  ") as (url, _),
@@ -112,6 +114,7 @@ def test_an_empty_answer_is_an_error_of_the_clip(clip: Clip) -> None:
         OpenAICaptioner(url, "tiny-vl").caption(clip)
 
 
+@pytest.mark.slow
 def test_a_dead_captioner_is_named_by_its_address(clip: Clip) -> None:
     with _server("x") as (url, _):
         pass

@@ -38,6 +38,7 @@ def test_another_seed_captures_other_clips() -> None:
     assert not first & second
 
 
+@pytest.mark.slow
 def test_a_clip_depends_on_its_task_alone() -> None:
     tasks = plan(CONFIG)
     with Capturer(CONFIG) as one, Capturer(CONFIG) as other:

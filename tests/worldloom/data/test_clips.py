@@ -86,6 +86,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path, clips: list[Clip]) -> None:
         list(read_clips(tmp_path, "train"))
 
 
+@pytest.mark.slow
 def test_one_damaged_shard_of_many_is_skipped_counted_and_reported(
     tmp_path: Path, clips: list[Clip], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -81,6 +81,7 @@ def _with_swapped_keys(clip: Clip) -> Clip:
     return replace(clip, keyboard=clip.keyboard[:, [1, 0, 3, 2, 4, 5]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [

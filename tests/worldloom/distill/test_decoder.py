@@ -33,6 +33,7 @@ def objective(config: DecoderObjectiveConfig = CONFIG) -> DecoderObjective:
     return DecoderObjective(vae, config, train=clips(4, 0), held_out=clips(3, 1))
 
 
+@pytest.mark.slow
 def test_training_brings_the_student_closer_to_the_teacher() -> None:
     task = objective()
     teacher = {k: v.clone() for k, v in task.teacher.state_dict().items()}
@@ -50,6 +51,7 @@ def test_training_brings_the_student_closer_to_the_teacher() -> None:
     assert "decoder_feature" in parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("removed", "factor"), [(0.5, 3.0), (0.75, 2.0)])
 def test_training_divides_a_light_wan_decoders_squared_distance(
     removed: float, factor: float

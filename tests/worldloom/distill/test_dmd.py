@@ -74,6 +74,7 @@ def test_the_student_is_pushed_from_the_critics_estimate_towards_the_teachers():
     torch.testing.assert_close(push, (teacher - critic) / scale, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_changes_the_student_and_not_the_teacher(tmp_path):
     run = distillation(num_steps=2)
     before = copy.deepcopy(run.teacher.state_dict())
@@ -83,6 +84,7 @@ def test_a_run_changes_the_student_and_not_the_teacher(tmp_path):
     assert len(run.history) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rollouts", ["fresh", "persistent"])
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path, rollouts):
     whole = distillation(num_steps=3, rollouts=rollouts).run(tmp_path / "whole", NullTracker())
@@ -100,6 +102,7 @@ def test_held_out_error_is_measured_on_the_rollout():
     assert run.rollout_error(run.student, 2) != one
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     run = distillation()
     with torch.no_grad():

@@ -53,6 +53,7 @@ def test_turning_on_the_spot_is_measured_within_a_candidate(clips, units):
     assert yaw_sign_fraction(frames, pairs, estimator()).numerator == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.0, 1.0, 2.0])
 def test_signs_are_right_on_recorded_walks(clips, sigma):
     right, total = 0.0, 0.0
@@ -82,6 +83,7 @@ def walking_pairs(clips, units):
     return np.stack(firsts), np.stack(seconds)
 
 
+@pytest.mark.slow
 def test_walking_forward_is_not_taken_for_a_turn():
     """Without candidate depths the same pairs come out worse."""
     config = ProceduralConfig(supersample=1)

@@ -21,6 +21,7 @@ def test_a_film_reads_back(clips, tmp_path):
     assert np.abs(read.astype(int) - frames).mean() < 8
 
 
+@pytest.mark.slow
 def test_the_same_frames_give_the_same_bytes(clips, tmp_path):
     grain = np.random.default_rng(0).integers(0, 60, clips[0].frames.shape).astype(np.uint8)
     film = side_by_side((clips[0].frames // 2 + grain, clips[0].frames), ("a", "b"), factor=3)

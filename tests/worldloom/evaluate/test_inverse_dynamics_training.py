@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from worldloom.camera import Kinematics
@@ -26,6 +27,7 @@ CONFIG = InverseDynamicsConfig(height=32, width=32, channels=(16, 24, 32), hidde
 SPEED = Kinematics().speed_metres
 
 
+@pytest.mark.slow
 def test_a_brief_training_reads_turns_off_unseen_worlds_better_than_no_turn():
     lessons = InverseDynamicsTraining(num_clips=10, clip_frames=49, num_steps=150, batch_size=48)
     clips = record_lessons(CASES, lessons)

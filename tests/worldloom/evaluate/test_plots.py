@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cv2
+import pytest
 from records import GOOD_PARITY, clip_result
 
 from worldloom.evaluate.gates import GateConfig, judge
@@ -13,6 +14,7 @@ from worldloom.evaluate.report import PLOT_FILES, ControlTrace, Judged, build_re
 BOOTSTRAP = BootstrapConfig()
 
 
+@pytest.mark.slow
 def test_plots_are_pictures_and_repeat(tmp_path):
     clips = [clip_result("a"), clip_result("b", segment_psnr_db=(20.0,))]
     trace = ControlTrace(

@@ -30,6 +30,7 @@ def pose(clips):
     return clips[1].poses_c2w[16].astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [(0.0, 0.0, 0.0), (3.3, 0.0, 0.0), (-5.0, 0.3, -0.2)])
 def test_a_view_is_found_where_it_was_taken(clips, search, pose, offset):
     degrees, ahead, right = offset

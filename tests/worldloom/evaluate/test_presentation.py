@@ -41,6 +41,7 @@ def test_pairs_across_a_sidestep_are_left_out(rollouts):
     assert trace.frames == (0, 2, 4, 10, 12, 14, 16, 18, 20)
 
 
+@pytest.mark.slow
 def test_film_and_sheet_are_written(rollouts, tmp_path):
     write_film(tmp_path, rollouts[:2])
     write_contact_sheet(tmp_path, rollouts)

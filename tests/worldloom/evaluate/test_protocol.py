@@ -56,6 +56,7 @@ def test_a_return_is_recorded_as_a_palindrome_is():
     assert np.array_equal(recorded("return").frames, recorded("palindrome").frames)
 
 
+@pytest.mark.slow
 def test_doom_is_walked_on_held_out_maps():
     config = cases(world="vizdoom", path="forward", num_frames=9)
     clips = record_cases(config)

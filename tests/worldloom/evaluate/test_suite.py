@@ -54,6 +54,7 @@ def test_a_release_that_ignores_its_player_fails_control(rollouts):
     assert found["yaw_sign_accuracy_ground_truth"].mean >= 0.95
 
 
+@pytest.mark.slow
 def test_what_a_seed_draws_where_nothing_was_seen_is_no_noise(clips, rollouts, tmp_path):
     release = ObedientRelease(clips[:1], dreams=True)
     (dreamt,) = Suite(CONFIG).run(release, clips[:1], tmp_path)
@@ -90,6 +91,7 @@ def test_baseline_repeats_the_start_frame(rollouts, clips):
     assert found == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_killed_suite_goes_on_where_it_was(clips, tmp_path):
     config = SuiteConfig(max_segments=1, divergence_segments=1)
     first = ObedientRelease(clips)

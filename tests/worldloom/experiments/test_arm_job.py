@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PARENT = """
 import os, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1], str(os.getpid())])
@@ -19,6 +21,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_process_ends_when_its_parent_has(monkeypatch):
     """The pipe that both hold is at its end only when both have ended."""
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))

@@ -80,6 +80,7 @@ def test_a_short_walk_has_no_long_figures(cases, truth):
     assert values["kept_psnr_db"] is None
 
 
+@pytest.mark.slow
 def test_poses_and_actions_are_read_where_instruments_are_given(cases):
     torch.manual_seed(0)
     reader = InverseDynamics(

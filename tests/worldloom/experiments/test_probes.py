@@ -56,6 +56,7 @@ def test_the_first_segment_has_no_past_of_its_own_to_lose_by(walks):
         assert values["own_past_slope_db_per_segment"] is None
 
 
+@pytest.mark.slow
 def test_a_past_that_is_hardly_spoilt_costs_hardly_anything(walks):
     slightly = CONFIG.model_copy(
         update={"noise_strength": 1e-4, "blur_pixels": 0.05, "estimate_sigma": 1e-3}

@@ -78,6 +78,7 @@ def test_the_control_is_in_parity_with_itself_alone(cells):
     assert control.walks[0].values["psnr_db"] != ours.walks[0].values["psnr_db"]
 
 
+@pytest.mark.slow
 def test_a_finished_cell_is_not_computed_again(setting, cells):
     told = []
     again = Setting(
@@ -100,6 +101,7 @@ def cells_without_times(setting, cells):
     ]
 
 
+@pytest.mark.slow
 def test_cameras_are_found_where_a_plan_says_so(setting):
     config = CONFIG.model_copy(
         update={"num_cases": 1, "measure": MeasureConfig(pose_stride_frames=24)}
@@ -118,6 +120,7 @@ def test_cameras_are_found_where_a_plan_says_so(setting):
     assert located(locates=False) is None
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_cell(setting, cells):
     config = CONFIG.model_copy(update={"seed": 1})
     other = Setting(EXPERIMENT, config, setting.folders, setting.folder.parent / "other",
@@ -127,6 +130,7 @@ def test_another_seed_is_another_cell(setting, cells):
     assert found[0].walks[0].world != cells[0].walks[0].world
 
 
+@pytest.mark.slow
 def test_a_book_a_page_a_plot_and_a_film_are_written(setting, cells, tmp_path):
     book, paths = publish(setting.folder, tmp_path)
     [starter] = setting.folders.starters
@@ -153,6 +157,7 @@ def test_a_book_a_page_a_plot_and_a_film_are_written(setting, cells, tmp_path):
     assert row.difference.low <= expected <= row.difference.high
 
 
+@pytest.mark.slow
 def test_packed_cells_give_the_same_book_elsewhere(setting, cells, tmp_path):
     del cells
     volumes = pack_cells(setting.folder, tmp_path / "packed")
@@ -165,6 +170,7 @@ def test_packed_cells_give_the_same_book_elsewhere(setting, cells, tmp_path):
     assert there == here
 
 
+@pytest.mark.slow
 def test_what_was_packed_goes_on_elsewhere_without_parity(setting, cells, tmp_path):
     unpack_cells(pack_cells(setting.folder, tmp_path / "packed"), tmp_path / "there")
     there = tmp_path / "there" / setting.folder.name
@@ -198,6 +204,7 @@ def test_a_way_that_is_not_planned_is_refused(setting):
         run_experiment(wrong)
 
 
+@pytest.mark.slow
 def test_a_way_back_is_walked_behind_a_way_out_that_was_given(setting, tmp_path):
     way = WalkPlan(path="return", num_segments=4, given_segments=2, num_cases=2)
     experiment = EXPERIMENT.model_copy(update={"walks": (way,)})

@@ -44,6 +44,7 @@ def test_walks_of_a_kind_may_be_fewer_than_of_others():
     assert [setting().num_cases(plan) for plan in MEMORY.walks] == [48, 24]
 
 
+@pytest.mark.slow
 def test_several_processes_answer_in_order():
     shared = setting(num_workers=2)
     try:
@@ -56,6 +57,7 @@ def niceness(_item):
     return os.nice(0)
 
 
+@pytest.mark.slow
 def test_processes_that_measure_stand_behind_the_one_that_walks():
     shared = setting(num_workers=2)
     try:

@@ -50,6 +50,7 @@ def with_shape(model, **changes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reach", ["latent", "segment"])
 def test_a_batch_of_walks_is_what_sessions_give(cases, reach):
     model = with_shape(tiny_model(), reach=reach)

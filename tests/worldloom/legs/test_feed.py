@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from worldloom.legs.clip_file import ClipFolder, clip_path
 from worldloom.legs.config import FeedConfig
 from worldloom.legs.feed import render_share, tasks_of
@@ -51,6 +53,7 @@ def test_a_process_renders_its_share_and_nothing_twice(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_rendering_gives_way_to_the_training() -> None:
     script = f"""
 import os

@@ -46,6 +46,7 @@ def test_a_damaged_list_is_named(tmp_path: Path) -> None:
         read_places(tmp_path)
 
 
+@pytest.mark.slow
 def test_recorded_places_are_views_of_held_out_worlds_at_the_asked_size() -> None:
     pytest.importorskip("vizdoom")
     places = record_places((24, 40))

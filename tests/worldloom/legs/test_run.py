@@ -21,3 +21,9 @@ CONFIG = LegConfig(
 def test_a_stage_whose_weights_are_missing_says_which(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="train the stage vae first"):
         run_leg(CONFIG, data=tmp_path / "data", weights=tmp_path, out=tmp_path / "out")
+
+
+def test_an_optimizer_that_a_stage_has_not_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"optimizer='muon' for the stage decoder: expected"):
+        LegConfig(stage="decoder", optimizer="muon")
+    assert LegConfig(stage="memory", optimizer="muon").optimizer == "muon"

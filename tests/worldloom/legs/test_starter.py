@@ -99,6 +99,7 @@ class Legs:
         write_leg(out, config, {part: config.stage})
 
 
+@pytest.mark.slow
 def test_each_leg_goes_on_from_the_parts_of_those_before_it(tmp_path: Path) -> None:
     recipe, legs = recipe_of(VAE_LEG, ACTIONS_LEG, MEMORY_LEG), Legs()
     told: list[str] = []
@@ -113,6 +114,7 @@ def test_each_leg_goes_on_from_the_parts_of_those_before_it(tmp_path: Path) -> N
     assert TrainingRecord.model_validate_json((out / "training.json").read_text()) == record
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_goes_on_at_the_leg_that_is_missing(tmp_path: Path) -> None:
     recipe, legs = recipe_of(VAE_LEG, ACTIONS_LEG, MEMORY_LEG), Legs(ends_at=2)
     out, data = tmp_path / "out", tmp_path / "data"
@@ -126,6 +128,7 @@ def test_what_was_interrupted_goes_on_at_the_leg_that_is_missing(tmp_path: Path)
     assert text_of(out, "base") == "memory"
 
 
+@pytest.mark.slow
 def test_parts_are_those_of_the_last_leg_that_trained_them(tmp_path: Path) -> None:
     recipe = recipe_of(VAE_LEG, ACTIONS_LEG, MEMORY_LEG)
     leave(tmp_path, recipe, 0, {"vae": "vae"})

@@ -69,6 +69,7 @@ def test_an_empty_index_or_an_empty_past_yields_nothing():
     assert filled(walk(6)).query(walk(2), 3, 0).tolist() == [-1] * 3
 
 
+@pytest.mark.slow
 def test_nothing_is_chosen_twice_and_nothing_from_the_excluded_past():
     poses = walk(300)
     index = KeyframeIndex(SMALL, RETRIEVAL, INTRINSICS)
@@ -143,6 +144,7 @@ def test_cover_is_what_visibility_says_of_both():
     np.testing.assert_array_equal(index.cover.numpy(), seen)
 
 
+@pytest.mark.slow
 def test_after_ten_thousand_appends_it_equals_a_fresh_one_of_its_keyframes():
     poses = walk(1000)
     old = KeyframeIndex(SMALL, RETRIEVAL, INTRINSICS)

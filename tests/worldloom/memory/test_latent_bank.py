@@ -155,6 +155,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_kept(tmp_path, latents,
     assert len(bank.keyframes) == 0
 
 
+@pytest.mark.slow
 def test_memory_is_flat_once_the_bank_is_full(tmp_path):
     """Ten times as many latents as it holds, of 64 KiB each, leave nothing behind in RAM."""
     shape = (4, 64, 64)

@@ -73,9 +73,7 @@ def test_a_slow_turn_repeats_nothing():
 def test_laps_that_creep_away_begin_anew_rather_than_chain():
     """Each lap looks two degrees further; a chain would hold the first one for ever."""
     views = 10
-    laps = [
-        looking(0.6 * view + np.radians(2 * lap)) for lap in range(6) for view in range(views)
-    ]
+    laps = [looking(0.6 * view + np.radians(2 * lap)) for lap in range(6) for view in range(views)]
     is_first = ~repeats(np.stack(laps), CONFIG)
     assert is_first.reshape(6, views).all(axis=1).tolist() == [True, False, False] * 2
 

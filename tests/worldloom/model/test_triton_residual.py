@@ -42,6 +42,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_the_kernels_compute_the_formulas_and_their_gradients():
     require_equal(PROGRAM)
 

@@ -32,6 +32,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_the_kernel_turns_as_the_formula_does():
     require_equal(PROGRAM)
 

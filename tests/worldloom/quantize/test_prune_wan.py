@@ -68,6 +68,7 @@ def test_removing_silent_channels_changes_nothing(removed: float) -> None:
     assert distance(prune_wan_decoder(wide, removed, shuffle=shuffle).decoder, wide) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("removed", "factor"), [(0.5, 5.0), (0.75, 1.4)])
 def test_strong_channels_beat_random_ones(removed: float, factor: float) -> None:
     wide = weakened(wide_decoder(), removed, 0.03)

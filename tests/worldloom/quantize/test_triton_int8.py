@@ -1,5 +1,6 @@
 """The INT8 kernel's sums are exact; it is interpreted in a process of its own."""
 
+import pytest
 from interpreted import require_equal
 
 PROGRAM = """
@@ -19,5 +20,6 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_the_kernel_computes_the_layers_formula():
     require_equal(PROGRAM)

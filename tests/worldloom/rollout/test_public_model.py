@@ -34,6 +34,7 @@ def load(files, **changes):
     )
 
 
+@pytest.mark.slow
 def test_the_published_files_make_a_model_that_walks(files):
     model = load(files[0])
     for name, parameter in files[1].named_parameters():
@@ -49,6 +50,7 @@ def test_the_published_files_make_a_model_that_walks(files):
     assert not np.array_equal(told, again.generate_segment(Actions.still(56)))
 
 
+@pytest.mark.slow
 def test_in_bfloat16_the_walk_stays_close(files):
     walked = []
     for dtype in (torch.float32, torch.bfloat16):

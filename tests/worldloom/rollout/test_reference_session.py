@@ -41,6 +41,7 @@ def test_the_same_seed_gives_the_same_frames_and_another_others():
     assert not np.array_equal(one[1], other[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["cover", "reference"])
 def test_a_resumed_session_goes_on_with_the_same_frames(method):
     model = tiny_reference_model(method=method)

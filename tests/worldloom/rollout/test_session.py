@@ -86,6 +86,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)
 def test_a_session_whose_caches_are_thrown_away_goes_on_as_an_unbroken_one(changes):
     """Keys, values and decoder features follow from latents, poses and actions alone."""
@@ -184,6 +185,7 @@ def test_a_start_image_of_another_size_or_type_is_refused():
         WorldSession(MODEL, image=np.zeros((*FRAME_SIZE, 3)), prompt="", seed=0)
 
 
+@pytest.mark.slow
 def test_with_room_for_all_that_may_become_memory_nothing_is_committed_again():
     model = dataclasses.replace(
         MODEL, bank=BankConfig(capacity=10, recent_latents=5), cached_latents=10

@@ -176,6 +176,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing_earlier(truth, monkeypatch, f
         truth.append(*PARTS[3])
 
 
+@pytest.mark.slow
 def test_the_files_of_a_session_that_is_dropped_go_with_it(tmp_path):
     truth = SessionTruth(CONFIG, SMALL_BANK, RetrievalConfig(), INTRINSICS, tmp_path)
     walked(truth)

@@ -19,6 +19,7 @@ def discriminator() -> PatchDiscriminator:
         return PatchDiscriminator()
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_sharp_frames_from_smooth_ones(discriminator: PatchDiscriminator) -> None:
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-3)
     for seed in range(40):

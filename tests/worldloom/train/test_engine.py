@@ -22,6 +22,7 @@ def test_without_zero_the_engine_does_not_clip() -> None:
     assert engine_config(LearnerConfig(gradient_clip=0.5))["gradient_clipping"] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "adds_up"), [(0, False), (1, True)])
 def test_one_process_adds_up_no_gradients_without_zero(stage: int, adds_up: bool) -> None:
     start_distributed()

@@ -98,6 +98,7 @@ def test_the_loss_follows_from_seed_and_step():
     assert a == b != c
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_on_what_it_sees():
     # Clips that are one constant latent can be learnt in a few steps; noise could not.
     built = objective(error_buffer=ErrorBufferConfig(probability=0.0))
@@ -158,6 +159,7 @@ def test_every_source_sees_the_same_clips_noise_and_levels(source):
     assert torch.equal(batches[0].rows[places], batches[1].rows[places])
 
 
+@pytest.mark.slow
 def test_only_the_source_none_conditions_on_clean_latents():
     for source in SOURCES:
         built = of_source(source)

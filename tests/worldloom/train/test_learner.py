@@ -94,6 +94,7 @@ def test_average_follows_the_ramp_and_then_the_decay() -> None:
         torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_averaged_weights_are_there_inside_the_block_only(stage: int) -> None:
     learner = Learner(network(), LearnerConfig(learning_rate=0.1, zero_stage=stage))
@@ -107,6 +108,7 @@ def test_averaged_weights_are_there_inside_the_block_only(stage: int) -> None:
     assert same_tensors(learner.state_tensors(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_state_goes_on_in_another_learner_bit_for_bit(stage: int, precision: str) -> None:

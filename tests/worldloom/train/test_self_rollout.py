@@ -14,6 +14,7 @@ from worldloom.train.self_rollout import RecordedVelocities, velocity_of, view_s
 SIZE = CONFIG.segment_latents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reach", ["latent", "segment"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_recorded_velocities_and_their_gradients_are_the_plain_ones(

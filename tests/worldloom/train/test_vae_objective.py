@@ -86,6 +86,7 @@ def test_latents_of_zero_mean_and_unit_deviation_cost_nothing() -> None:
     assert float(latent_statistics_distance(3 * latents + 1)) == pytest.approx(5.0, rel=0.05)
 
 
+@pytest.mark.slow
 def test_training_improves_reconstructions() -> None:
     task = objective(train_encoder=True, pca_start=False)
     before = task.evaluate()["psnr_db"]

@@ -19,6 +19,7 @@ def require_close(found: list[torch.Tensor], expected: list[torch.Tensor]) -> No
         torch.testing.assert_close(value, wanted, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_graph_captures_the_whole_and_its_gradients_agree() -> None:
     """What the compiler makes of the graph is a test of its own, since it takes many seconds."""
     found = loss_and_gradients(network(), compiled("default", backend="eager"))
@@ -33,6 +34,7 @@ def test_what_is_recorded_gives_the_eager_loss_and_gradients(device: str) -> Non
     require_close(found, loss_and_gradients(network().to(device), predict_velocity))
 
 
+@pytest.mark.slow
 def test_compiled_blocks_give_the_eager_loss_and_gradients() -> None:
     """The graphs and their gradients are the compiler's; `aot_eager` leaves out their fusing."""
     fused = network()

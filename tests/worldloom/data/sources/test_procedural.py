@@ -62,6 +62,7 @@ def test_poses_are_what_the_actions_integrate_to_where_nothing_blocks(seed: int)
     assert np.allclose(poses, clip.poses_c2w[1:], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_walls_and_pillars_stop_the_player() -> None:
     radius = FAST.radius_metres
     for seed in range(6):
@@ -119,6 +120,7 @@ def test_lengths_that_are_no_latents_are_refused() -> None:
         capture_clip(FAST, seed=0, split="train", num_frames=48)
 
 
+@pytest.mark.slow
 def test_laps_come_by_the_same_places_again_and_again() -> None:
     clip = capture_clip(CONFIG, seed=3, split="test", num_frames=601, trajectory="laps")
     for lap in range(1, 5):
@@ -132,6 +134,7 @@ def test_a_walk_that_leads_on_never_steps_back_or_aside() -> None:
     assert clip.keyboard[:, 0].mean() > 0.2
 
 
+@pytest.mark.slow
 def test_a_walk_comes_to_a_stand() -> None:
     clip = capture_clip(CONFIG, seed=3, split="test", num_frames=97, trajectory="still")
     assert np.array_equal(clip.frames[24:], np.repeat(clip.frames[24:25], 73, axis=0))

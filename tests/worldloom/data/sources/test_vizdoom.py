@@ -38,6 +38,7 @@ def _capture(engine: DoomEngine | None, name: str, seed: int, kind: str, frames:
     )
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_in_a_new_and_in_a_used_engine(
     engine: DoomEngine, free: Clip
 ) -> None:

@@ -35,6 +35,7 @@ def test_whatever_blocks_have_their_sum_is_the_networks(
     assert found == count_parameters(meta_transformer(shape)).total
 
 
+@pytest.mark.slow
 def test_operations_of_the_passes_add_up_too() -> None:
     shape = with_blocks(5, 3, 1)
     evaluation, commit = FlopCounts(), FlopCounts()

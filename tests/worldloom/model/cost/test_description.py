@@ -12,6 +12,7 @@ from worldloom.model.cost.memory_plan import GIB, memory_needs
 from worldloom.presets import preset
 
 
+@pytest.mark.slow
 def test_a_segment_is_prepared_once_and_evaluated_at_every_level() -> None:
     model = preset("nano-stream")
     told = describe(model.transformer, model.sampler.sigmas, 80 * GIB)
@@ -62,6 +63,7 @@ def test_experts_are_told_one_by_one_and_together(experts_told) -> None:
     assert low == told.experts["low_noise"].flops_per_forward
 
 
+@pytest.mark.slow
 def test_an_expert_has_its_specifications_parameters_and_fits_alone() -> None:
     core = count_parameters(meta_transformer(MOE.transformer)).core
     assert core == pytest.approx(14.29e9, rel=1e-3)

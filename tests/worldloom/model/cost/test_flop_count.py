@@ -52,6 +52,7 @@ def test_a_forward_is_its_closed_form(name: str) -> None:
     assert prepare.plus(evaluation) == closed_form(shape, own, seen, shape.text_length)
 
 
+@pytest.mark.slow
 def test_what_is_prepared_is_not_evaluated() -> None:
     prepare, evaluation = count_forward(meta_transformer(preset("nano-reference").transformer))
     assert prepare.camera > 0
@@ -59,6 +60,7 @@ def test_what_is_prepared_is_not_evaluated() -> None:
     assert prepare.self_projections == prepare.ffn == prepare.action == 0
 
 
+@pytest.mark.slow
 def test_the_large_model_computes_what_its_specification_says() -> None:
     """The specification's 298 TFLOP round each part and leave out the embedding of rays (1.3).
 
@@ -79,6 +81,7 @@ def test_the_large_model_computes_what_its_specification_says() -> None:
     assert counted.total / TERA == pytest.approx(298, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_committed_latent_that_stands_alone_meets_its_own_tokens_only() -> None:
     alone = preset("nano-stream").transformer
     segment = alone.model_copy(update={"reach": "segment"})

@@ -24,6 +24,7 @@ def test_the_parts_are_the_parameters_of_the_network() -> None:
     assert counted.camera == CONFIG.num_blocks * per_camera + embedded
 
 
+@pytest.mark.slow
 def test_tokens_by_segment_are_the_specifications() -> None:
     reference = footprint(preset("mg3-5b").transformer).tokens
     assert (reference.first_segment, reference.later_segment) == (13_200, 16_720)
@@ -32,6 +33,7 @@ def test_tokens_by_segment_are_the_specifications() -> None:
     assert (stream.first_segment, stream.later_segment, stream.context) == (880, 2640, 7920)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nano-reference", "nano-stream"])
 def test_a_segment_prepares_once_and_commits_in_a_stream(name: str) -> None:
     found = footprint(preset(name).transformer)
@@ -43,6 +45,7 @@ def test_a_segment_prepares_once_and_commits_in_a_stream(name: str) -> None:
     assert (passes.commit > 0) == (name == "nano-stream")
 
 
+@pytest.mark.slow
 def test_more_blocks_cost_more() -> None:
     small, large = (
         footprint(CONFIG.model_copy(update={"num_blocks": CONFIG.num_blocks + more}))

@@ -76,6 +76,7 @@ def test_a_gpu_of_just_what_is_needed_holds_one_session_and_its_segment(weights)
     assert two.num_sessions == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [STREAM, REFERENCE], ids=["stream", "reference"])
 def test_the_largest_segment_fits_and_a_longer_one_does_not(shape) -> None:
     gpu_bytes = RESERVE_BYTES + (24 << 20)
@@ -105,6 +106,7 @@ def test_sessions_count_when_a_gpu_is_judged() -> None:
         require_memory(shape, 23 * GIB, name="stream-5b", weights="bf16", num_sessions=3)
 
 
+@pytest.mark.slow
 def test_of_experts_two_are_at_hand_or_one() -> None:
     weights = memory_needs(MOE.transformer, experts=MOE.experts).weights
     high = footprint(MOE.transformer).parameters

@@ -54,6 +54,7 @@ def test_a_gpu_without_room_for_a_block_is_never_enough() -> None:
     assert (fewest.training, fewest.inference, fewest.offloaded_inference) == (None, None, None)
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_the_largest_expert_and_of_a_session() -> None:
     model = preset("moe-28b")
     sizes = model_sizes(model.transformer, model.experts)

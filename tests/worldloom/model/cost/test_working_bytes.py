@@ -14,6 +14,7 @@ from worldloom.model.cost.working_bytes import working_bytes
 from worldloom.presets import preset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widest", ["ffn_dim", "action_dim"])
 @pytest.mark.parametrize("name", ["nano-stream", "nano-reference", "stream-5b"])
 def test_the_fullest_moment_of_two_blocks_is_that_of_all(name: str, widest: str) -> None:

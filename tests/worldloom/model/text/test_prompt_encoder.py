@@ -58,6 +58,7 @@ def test_a_prompt_means_the_same_in_any_company(encoder) -> None:
         assert (alone[0] - together[row]).abs().max() <= 1e-5
 
 
+@pytest.mark.slow
 def test_it_gives_what_wans_steps_give_with_transformers(encoder, folder: Path) -> None:
     """Pad to 512, encode all 512, cut to the true length: Wan2.2's way, with others' code."""
     tokenizer = transformers.PreTrainedTokenizerFast(

@@ -91,6 +91,7 @@ def test_a_cache_can_be_used_twice() -> None:
     assert torch.equal(first, again)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     hasattr(WanVAEDecoder.forward, "__wrapped__"),
     reason="shape checks are on, and a compiled graph cannot hold them",
@@ -205,6 +206,7 @@ def test_halves_of_different_latents_are_not_joined() -> None:
     assert WanVAE(VAE.encoder, lighter).config.decoder_removed == 0.5
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_latents_that_it_can_look_back_on_leave_the_decoders_whole_cache():
     decoder = tiny_wan_vae().decoder

@@ -10,6 +10,7 @@ from worldloom.model.vae.wan_vae_cost import wan_vae_cost
 RESOLUTION = (704, 1280)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("removed", "parameters", "tera_operations"),
     [(0.0, 555_051_580, 66.35), (0.5, 139_131_324, 16.6), (0.75, 34_967_932, 4.2)],
@@ -28,6 +29,7 @@ def test_the_full_decoder_has_about_554_million_parameters() -> None:
     assert cost.decoder_parameters == pytest.approx(554e6, rel=0.005)
 
 
+@pytest.mark.slow
 def test_operations_grow_with_the_area_but_for_attention() -> None:
     small, large = (wan_vae_cost(WanVAEConfig(), size) for size in [(32, 64), (64, 128)])
     assert large.decode_cache_values == 4 * small.decode_cache_values

@@ -65,6 +65,7 @@ def test_the_encoder_streams_what_the_public_one_answers(num_frames, chunk_laten
     torch.testing.assert_close(found, expected, rtol=0, atol=MAX_ERROR)
 
 
+@pytest.mark.slow
 @removed
 @frames
 @chunks

@@ -272,6 +272,7 @@ def test_each_tensor_is_read_once(tmp_path: Path, monkeypatch) -> None:
     assert reads == dict.fromkeys(state, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")
 def test_weights_are_never_twice_in_memory(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)

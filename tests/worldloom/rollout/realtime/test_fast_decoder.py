@@ -15,6 +15,7 @@ def counter():
     return CompileCounter()
 
 
+@pytest.mark.slow
 def test_chunks_answer_as_in_the_plain_decoder_and_one_graph_serves_all(counter):
     plain = tiny_wan_vae().decoder
     fast = FastDecoder(plain, 2, backend=counter)
@@ -34,6 +35,7 @@ def test_chunks_answer_as_in_the_plain_decoder_and_one_graph_serves_all(counter)
     assert counts != {0}
 
 
+@pytest.mark.slow
 def test_a_chunk_of_another_length_is_decoded_as_it_is(counter):
     plain = tiny_wan_vae().decoder
     fast = FastDecoder(plain, 3, backend=counter)

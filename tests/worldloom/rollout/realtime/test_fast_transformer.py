@@ -42,6 +42,7 @@ def test_layers_in_8_bits_answer_as_they_do_in_the_plain_passes():
     assert (found - expected).norm() / expected.norm() < 1e-2  # a rounding may fall otherwise
 
 
+@pytest.mark.slow
 def test_sessions_of_two_prompts_take_turns_on_one_network():
     model = model_of(reach="segment")
     shared = fast(model)

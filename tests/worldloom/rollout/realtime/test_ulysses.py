@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[4]
 REFERENCE = tiny_reference_model().transformer.config
 
 
+@pytest.mark.slow
 def test_two_processes_walk_as_one(tmp_path):
     outs = [tmp_path / f"{rank}.pt" for rank in range(2)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -185,8 +185,8 @@ class KeyframeIndex:
         is_older = self.latent_indices <= index - self.retrieval.repeat_latents
         metres = torch.linalg.vector_norm(self.poses[:, :3, 3] - pose[:, :3, 3], dim=-1)
         ahead = (self.poses[:, :3, 2] * pose[:, :3, 2]).sum(dim=-1)
-        is_near = metres.le(self._repeat_metres) & ahead.ge(self._repeat_cosine)
-        return is_near.logical_and_(is_older)
+        is_near: Tensor = (metres <= self._repeat_metres) & (ahead >= self._repeat_cosine)
+        return is_near & is_older
 
     def _distance(self, query_poses: Float[Tensor, "Q 4 4"]) -> Float[Tensor, " K"]:
         """Return metres plus radians between each slot and its nearest query."""

@@ -124,6 +124,13 @@ def test_lap_after_lap_the_first_is_remembered():
     assert all(i < 8 for i in index.query(coming, 8, 24).tolist())
 
 
+def test_a_repeat_that_is_too_new_to_go_drives_out_nothing_of_its_own_view():
+    """Latents 7 and 8 repeat 1 and 2; of the others 4 is covered best, by 3."""
+    yaws = [0.0, 1.0, 2.0, 3.0, 3.3, 4.2, 5.2, 1.01, 2.01, 6.0]
+    index = filled([looking(yaw) for yaw in yaws], BankConfig(capacity=9, recent_latents=4))
+    assert held(index) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_repeats_are_passed_over_as_training_does(seed):
     around = walk(30, seed)

@@ -96,7 +96,11 @@ def _found(
     if interval is None:
         return None
     return Found(
-        mean=interval.mean, low=interval.low, high=interval.high, num_walks=interval.num_worlds
+        mean=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        num_walks=interval.num_worlds,
+        num_seeds=interval.num_seeds,
     )
 
 

@@ -91,6 +91,9 @@ class Found(Config):
     low: float | None = Field(None, description="lower end of the interval")
     high: float | None = Field(None, description="upper end of the interval")
     num_walks: int | None = Field(None, ge=1, description="walks that have the figure")
+    num_seeds: int | None = Field(
+        None, ge=1, description="training seeds; of two arms, those of the one that has more"
+    )
 
 
 class Answer(Config):

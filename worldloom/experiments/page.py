@@ -141,14 +141,15 @@ def _answer(answer: Answer) -> str:
     if found.low is None or found.high is None:
         return f"{found.mean:.2f}{asked}"
     sign = "+" if answer.claim.comparison == "difference" else ""
-    return f"{_numbers(found.mean, found.low, found.high, sign)}, n = {found.num_walks}{asked}"
+    seeds = f"{found.num_seeds} x " if found.num_seeds and found.num_seeds > 1 else ""
+    numbers = _numbers(found.mean, found.low, found.high, sign)
+    return f"{numbers}, n = {seeds}{found.num_walks}{asked}"
 
 
 def _section(book: Book, place: Place) -> list[str]:
     rows = book.rows_of(place)
     arms = [a.name for a in book.experiment.arms if any(row.arm == a.name for row in rows)]
-    value = rows[0].value
-    lines = [f"## {place[0]}, {place[1]}: {value.num_worlds} walks, seeds {value.num_seeds}", ""]
+    lines = [f"## {place[0]}, {place[1]}: {rows[0].value.num_worlds} walks, {_seeds(rows)}", ""]
     lines += [f"![The first walk under every arm]({_stem(place)}.jpg)", ""]
     lines += [f"[The same as a film]({_stem(place)}.mp4)", ""]
     wanted = [name for name in book.experiment.figures if any(r.figure == name for r in rows)]
@@ -157,6 +158,15 @@ def _section(book: Book, place: Place) -> list[str]:
     lines += ["<details><summary>Every other figure</summary>", ""]
     lines += [*_table(rows, others, arms), "", "</details>", ""]
     return lines + _speed_table(book, place)
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    """Tell training seeds: one number, or those of the arms that have several."""
+    counts = {row.arm: row.value.num_seeds for row in rows}
+    if len(set(counts.values())) == 1:
+        return f"seeds {rows[0].value.num_seeds}"
+    told = [f"{arm} {count}" for arm, count in counts.items() if count > 1]
+    return f"seeds: {', '.join(told)}, others 1"
 
 
 def _table(rows: Sequence[Row], figures: Sequence[str], arms: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from worldloom.evaluate.paired import (
     mean_interval,
     ratio_interval,
 )
-from worldloom.experiments.cells import Cell, figure_table
+from worldloom.experiments.cells import Cell, figure_table, of_common_seeds
 from worldloom.experiments.claims import (
     COSTS,
     DENOISE_SECONDS,
@@ -85,6 +85,8 @@ def _found(
     claim: Claim, arms: Sequence[str], by_arm: ByArm, frechet: Draws, bootstrap: BootstrapConfig
 ) -> Found | None:
     cells = [by_arm[arm] for arm in arms]
+    if len(cells) == 2:
+        cells = list(of_common_seeds(cells[0], cells[1]))
     if claim.figure in COSTS:
         costs = [cost for own in cells if (cost := cost_of(own, claim.figure)) is not None]
         return Found(mean=_compared(claim, costs))

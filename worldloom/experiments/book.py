@@ -23,7 +23,7 @@ from worldloom.evaluate.interval import BootstrapConfig
 from worldloom.evaluate.paired import SeededInterval, difference_interval, mean_interval
 from worldloom.experiments.answers import ByArm, Draws, answers_of, cost_of
 from worldloom.experiments.arms import Experiment
-from worldloom.experiments.cells import Cell, CellArrays, Place, figure_table
+from worldloom.experiments.cells import Cell, CellArrays, Place, figure_table, of_common_seeds
 from worldloom.experiments.claims import DENOISE_SECONDS, SEGMENT_SECONDS, STORED_RATIO, Answer
 from worldloom.experiments.figure_list import FIGURES
 from worldloom.experiments.novelty import FRECHET, drawn_interval, frechet_draws
@@ -134,7 +134,7 @@ def make_book(
             arm.name: [c for c in cells if (c.world, c.path) == place and c.arm == arm.name]
             for arm in experiment.arms
         }
-        by_arm = _of_whole_seeds({name: own for name, own in by_arm.items() if own})
+        by_arm = {name: sorted(own, key=_seed_index) for name, own in by_arm.items() if own}
         rows += _figure_rows(experiment, place, by_arm, bootstrap)
         draws = {
             name: frechet_draws([arrays[cell.key] for cell in own], bootstrap, frechet)
@@ -170,22 +170,6 @@ def read_book(path: Path) -> Book:
     return load_config(Book, path.read_text(encoding="utf-8"), where=path.name)
 
 
-def _of_whole_seeds(by_arm: ByArm) -> dict[str, list[Cell]]:
-    """Return the cells of training seeds that every arm of several has, in their order.
-
-    Arms are compared seed by seed; a run that was ended may have walked some arms once more. An
-    arm of one training is compared with every seed of the others.
-    """
-    seeds = [{cell.seed_index for cell in own} for own in by_arm.values() if len(own) > 1]
-    whole = set.intersection(*seeds) if seeds else set()
-    return {
-        name: sorted(
-            (cell for cell in own if len(own) == 1 or cell.seed_index in whole), key=_seed_index
-        )
-        for name, own in by_arm.items()
-    }
-
-
 def _seed_index(cell: Cell) -> int:
     return cell.seed_index
 
@@ -205,8 +189,8 @@ def _figure_rows(
                 continue
             difference = None
             if control is not None and name != experiment.control:
-                tables = figure_table(own, figure), figure_table(control, figure)
-                difference = difference_interval(*tables, bootstrap)
+                tables = [figure_table(each, figure) for each in of_common_seeds(own, control)]
+                difference = difference_interval(tables[0], tables[1], bootstrap)
             rows.append(
                 Row(
                     world=place[0],

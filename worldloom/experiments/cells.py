@@ -102,6 +102,19 @@ def figure_table(cells: Sequence[Cell], figure: str) -> Float[FloatArray, "S W"]
     return np.array(values, dtype=np.float64)
 
 
+def of_common_seeds(one: Sequence[Cell], other: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells of two arms of the training seeds that both have, in their order.
+
+    Arms are compared seed by seed, and a run that was ended may have walked one of them once more.
+    An arm of one training stands beside every seed of the other.
+    """
+    if min(len(one), len(other)) == 1:
+        return list(one), list(other)
+    common = {cell.seed_index for cell in one} & {cell.seed_index for cell in other}
+    first, second = ([c for c in own if c.seed_index in common] for own in (one, other))
+    return first, second
+
+
 def cell_key(*parts: JsonValue) -> str:
     """Return the digest of what decides a cell."""
     return digest_of(list(parts))

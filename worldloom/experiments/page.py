@@ -166,7 +166,8 @@ def _seeds(rows: Sequence[Row]) -> str:
     if len(set(counts.values())) == 1:
         return f"seeds {rows[0].value.num_seeds}"
     told = [f"{arm} {count}" for arm, count in counts.items() if count > 1]
-    return f"seeds: {', '.join(told)}, others 1"
+    others = ["others 1"] if 1 in counts.values() else []
+    return f"seeds: {', '.join([*told, *others])}"
 
 
 def _table(rows: Sequence[Row], figures: Sequence[str], arms: Sequence[str]) -> list[str]:

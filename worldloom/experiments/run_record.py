@@ -67,6 +67,34 @@ def with_other_places(record: RunRecord, folder: Path, walked: set[Place]) -> Ru
     return record.model_copy(update={"cases": cases, "cells": cells})
 
 
+def joined(earlier: RunRecord, later: RunRecord) -> RunRecord:
+    """Return the record of two runs of one experiment; where both have a cell, the later's counts.
+
+    Raises:
+        ArtifactError: for another experiment, or a kind of walk that the two walked differently.
+    """
+    if earlier.experiment.name != later.experiment.name:
+        message = f"a run of {later.experiment.name}: expected one of {earlier.experiment.name}"
+        raise ArtifactError(message)
+    by_place = {(case.world, case.path): case for case in earlier.cases}
+    for case in later.cases:
+        known = by_place.setdefault((case.world, case.path), case)
+        if known != case:
+            message = (
+                f"{case.world} {case.path}: {case.num_cases} walks of {case.num_frames} frames, "
+                f"expected {known.num_cases} of {known.num_frames} by the same settings, as there"
+            )
+            raise ArtifactError(message)
+    return later.model_copy(
+        update={
+            "cases": tuple(by_place.values()),
+            "cells": earlier.cells | later.cells,
+            "training": later.training or earlier.training,
+            "left_out": tuple(arm for arm in later.left_out if arm in earlier.left_out),
+        }
+    )
+
+
 def read_run(folder: Path) -> RunRecord:
     """Return what a folder's cells are the answer to.
 

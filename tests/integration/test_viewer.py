@@ -301,7 +301,7 @@ def test_a_key_moves_the_picture_its_way(served, visit, key, slide) -> None:
     assert moves == pytest.approx([slide] * len(moves), abs=1.5)
     expect(figure(page, "Picture")).to_have_text("JPEG")
     expect(figure(page, "Model")).to_have_text("7")
-    # A frame that is late is dropped, and on a busy machine some are; most were shown, as told above.
+    # A frame that is late is dropped, and on a busy machine some are; most were shown.
     assert int(figure(page, "Dropped").inner_text()) < len(moves)
     assert int(figure(page, "Action to frame").inner_text().split()[0]) < 3000
 

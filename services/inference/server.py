@@ -143,10 +143,18 @@ class InferenceServer:
             self._process.stop(_KILL_AFTER_SECONDS)
             self._process = None
         if self._runtime is not None:
-            for segment in Path("/dev/shm").glob(f"{self._runtime.name}*"):
+            for segment in self._segments():
                 segment.unlink()
             shutil.rmtree(self._runtime)
             self._runtime = None
+
+    @property
+    def shared_memory_bytes(self) -> int:
+        """Bytes of /dev/shm through which this server, and no other, talks to its model."""
+        return sum(segment.stat().st_size for segment in self._segments())
+
+    def _segments(self) -> list[Path]:
+        return list(Path("/dev/shm").glob(f"{self._runtime.name}*")) if self._runtime else []
 
     def __enter__(self) -> InferenceServer:
         """Start the server for a with block."""

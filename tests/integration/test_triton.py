@@ -214,9 +214,11 @@ def test_stop_leaves_nothing_behind(new_fake_server: NewServer, tmp_path: Path) 
     session = open_session(server.address)
     runtime = server._runtime
     assert runtime is not None
+    assert server.shared_memory_bytes > 0
     server.stop()
     session.close()
     assert not runtime.exists()
+    assert server.shared_memory_bytes == 0
     assert not list(Path("/dev/shm").glob(f"{runtime.name}*"))
 
 

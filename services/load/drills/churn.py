@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -52,7 +51,7 @@ def churn(stage: Stage) -> tuple[Bar, ...]:
     warm = int(total * _WARM_UP_SHARE)
     asyncio.run(_churn(stage, range(warm)))
     before = {name: holdings_of(process) for name, process in processes.items()}
-    shared_before = _shared_memory()
+    shared_before = _shared_memory(stage)
     memory: dict[str, list[int]] = {name: [] for name in processes}
     moments: list[float] = []
 
@@ -69,7 +68,7 @@ def churn(stage: Stage) -> tuple[Bar, ...]:
         Bar(name="churn: slots in use at the end", value=num_slots, limit=0, sense="at most"),
         Bar(
             name="churn: bytes more in /dev/shm",
-            value=_shared_memory() - shared_before,
+            value=_shared_memory(stage) - shared_before,
             limit=0,
             sense="at most",
             unit="B",
@@ -181,5 +180,5 @@ def _slots_in_use(stage: Stage) -> int:
     return num_sessions
 
 
-def _shared_memory() -> int:
-    return sum(path.stat().st_size for path in Path("/dev/shm").glob("worldloom-triton-*"))
+def _shared_memory(stage: Stage) -> int:
+    return sum(served.server.shared_memory_bytes for served in stage.service.servers)

@@ -106,10 +106,9 @@ class KeyframeIndex:
         by_new = covers.view(len(is_held), -1).double().mean(dim=1)
         by_held = self._sees(self.poses, points).double().mean(dim=1)
         # Frusta are equally large, so either count estimates the same volume, and both do better.
-        cover = ((by_new + by_held) / 2).where(is_held & ~self._is_repeat, _NO_COVER)
-        is_repeat = self._is_repeat_of(pose, new_index) & is_held & ~self._is_repeat
-        is_repeat = is_repeat.any(dim=0, keepdim=True)
-        cover = cover.where(~is_repeat, _NO_COVER)
+        is_first = is_held & ~self._is_repeat
+        is_repeat = (is_first & self._is_repeat_of(pose, new_index)).any(dim=0, keepdim=True)
+        cover = ((by_new + by_held) / 2).where(is_first & ~is_repeat, _NO_COVER)
         slot = self._slot_for(new_index, cover, is_held)
         self.latent_indices.index_fill_(0, slot, new_index)
         self.poses.index_copy_(0, slot, pose)

@@ -141,16 +141,17 @@ def greedy_cover(
         keep_sink: False lets candidate 0 compete like any other.
         is_open: who may be chosen; None: all.
     """
-    is_closed = np.zeros(seen.shape[-1], bool) if is_open is None else ~is_open
-    num_choices = min(num_memory_latents, int((~is_closed).sum()))
+    is_open = np.ones(seen.shape[-1], bool) if is_open is None else is_open.copy()
+    num_choices = min(num_memory_latents, int(is_open.sum()))
     open_points = seen.copy()
     chosen: list[int] = []
     while len(chosen) < num_choices:
         best = SINK_INDEX
         if chosen or not keep_sink:
             worth = open_points.mean(axis=(0, 1)) - distance_weight * distance
-            worth[chosen] = worth[is_closed] = -np.inf
+            worth[~is_open] = -np.inf
             best = int(np.flatnonzero(worth >= worth.max() - TIE_TOLERANCE)[0])
         chosen.append(best)
+        is_open[best] = False
         open_points[open_points[..., best]] = False
     return chosen

@@ -114,7 +114,7 @@ STUDENT = Experiment(
         Arm(name="teacher", title="base model, in many steps", weights="base"),
         Arm(name="multi-segment", title="student, rollouts of 1 to 6 segments", weights="own"),
         Arm(name="single-segment", title="student, one segment", weights="own"),
-        Arm(name="shipped", title="student of the starter weights, taught for longer"),
+        Arm(name="shipped", title="student of the starter weights, behind a cold start"),
         Arm(name="naive", title="base at the student's steps", weights="base", is_naive=True),
     ),
     walks=(_RETURNS.model_copy(update={"probes": ("forced",)}), _FORWARD, _STILL),

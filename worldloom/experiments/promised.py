@@ -172,8 +172,9 @@ def _serves(arm: str, who: str) -> tuple[Claim, ...]:
             limits=_both(Limit(least=0.85, most=1.15)),
         ),
         Claim(
-            says=f"{who}: drift, over the teacher's",
+            says=f"{who}: drift on ways that lead on, over the teacher's",
             figure="drift_db_per_segment",
+            path="forward",
             arm=arm,
             comparison="ratio",
             is_of_loss=True,
@@ -181,16 +182,7 @@ def _serves(arm: str, who: str) -> tuple[Claim, ...]:
             limits=_both(Limit(most=1.5)),
         ),
         Claim(
-            says=f"{who}: drift that its own past causes, over the teacher's",
-            figure="own_past_slope_db_per_segment",
-            arm=arm,
-            comparison="ratio",
-            is_of_loss=True,
-            against="teacher",
-            limits=_both(Limit(most=1.5)),
-        ),
-        Claim(
-            says=f"{who}: drift against the teacher's, where neither may be divided by",
+            says=f"{who}: drift on ways back against the teacher's, which does not drift there",
             figure="drift_db_per_segment",
             arm=arm,
             comparison="difference",

@@ -127,6 +127,11 @@ class ManagedProcess:
             raise ValueError(message)
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """The code that it ended with, minus the signal's number after one; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
     def identity(self) -> ProcessIdentity:
         """Return what another process needs to stop this one with `stop_group`."""
         return ProcessIdentity.of(self.pid) or ProcessIdentity(self.pid, 0.0)
@@ -230,8 +235,7 @@ class ManagedProcess:
         if alive:
             state = f"was not ready after {elapsed:.0f} s"
         else:
-            code = None if self._process is None else self._process.returncode
-            state = f"ended with code {code} before it was ready"
+            state = f"ended with code {self.exit_code} before it was ready"
         return f"{self.name} {state}{last} (log: {self.log_path})"
 
 

@@ -37,8 +37,6 @@ from worldloom.log import log_event
 
 logger = logging.getLogger(__name__)
 
-_ABORTED = f"ended with code {-signal.SIGABRT.value} before it was ready"
-
 _PROJECT_ROOT = Path(__file__).parents[2]
 _EXIT_POLL_SECONDS = 0.05
 # Beside the sessions' time: for the model to unload, and for what is said at the end.
@@ -65,6 +63,10 @@ class ServerConfig(Config):
     exit_timeout_seconds: int = Field(
         3, ge=1, description="time that running sessions get when the server stops, seconds"
     )
+
+
+class _AbortedError(ServingError):
+    """The server aborted before it was ready."""
 
 
 class InferenceServer:
@@ -115,9 +117,7 @@ class InferenceServer:
         """
         try:
             self._start()
-        except ServingError as error:
-            if _ABORTED not in str(error):
-                raise
+        except _AbortedError as error:
             log_event(logger, "triton_aborted", logging.WARNING, reason=str(error))
             self._start()
 
@@ -183,6 +183,8 @@ class InferenceServer:
             if refusal:
                 message = f"the inference server cannot load the release: {refusal}"
                 raise ServingError(message) from error
+            if self._process.exit_code == -signal.SIGABRT:
+                raise _AbortedError(str(error)) from error
             raise
 
     def _ask_to_end(self, process: ManagedProcess, runtime: Path) -> None:

@@ -105,18 +105,15 @@ def test_stop_before_start_does_nothing(tmp_path: Path) -> None:
     assert never.pid is None
 
 
-@pytest.mark.parametrize(("reason", "starts"), [(-6, 2), (1, 1)])
+@pytest.mark.parametrize(("ending", "starts"), [("kill -ABRT $$", 2), ("exit 1", 1)])
 def test_a_server_that_aborts_at_its_start_is_started_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int, starts: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, starts: int
 ) -> None:
-    begun: list[int] = []
-
-    def ends(self: InferenceServer) -> None:
-        begun.append(reason)
-        message = f"tritonserver ended with code {reason} before it was ready"
-        raise ServingError(message)
-
-    monkeypatch.setattr(InferenceServer, "_start", ends)
+    monkeypatch.setattr(server, "triton_wheel", lambda: tmp_path)
+    monkeypatch.setattr(server, "prepare_backend", lambda *_: None)
+    command = ("/bin/sh", "-c", f"echo began; {ending}")
+    monkeypatch.setattr(server, "server_arguments", lambda *_: command)
+    log = tmp_path / "log"
     with pytest.raises(ServingError, match="before it was ready"):
-        InferenceServer(tmp_path, ServerConfig(port=free_port()), log_path=tmp_path / "log").start()
-    assert len(begun) == starts
+        InferenceServer(tmp_path, ServerConfig(port=free_port()), log_path=log).start()
+    assert log.read_text().count("began") == starts

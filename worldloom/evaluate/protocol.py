@@ -53,6 +53,11 @@ class CasesConfig(Config):
     width: int = Field(64, ge=16, description="frame width, pixels")
     seed: int = Field(0, ge=0, lt=40, description="another seed, other worlds or places")
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The world's name and the kind of way."""
+        return self.world, self.path
+
     @field_validator("num_frames")
     @classmethod
     def _is_causal_length(cls, value: int) -> int:

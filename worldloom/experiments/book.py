@@ -32,11 +32,21 @@ from worldloom.experiments.training_record import TrainingRecord
 BOOK_FILE = "ablation.json"
 
 
-class Row(Config):
-    """One figure of one arm on one kind of walk."""
+class Placed(Config):
+    """What is said of one kind of walk."""
 
     world: str = Field(description="where")
     path: str = Field(description="kind of way")
+
+    @property
+    def place(self) -> Place:
+        """Where, and on which kind of way."""
+        return self.world, self.path
+
+
+class Row(Placed):
+    """One figure of one arm on one kind of walk."""
+
     figure: str = Field(description="the figure's name")
     unit: str = Field(description="its unit; empty for a share or a distance without one")
     arm: str = Field(description="the arm")
@@ -46,11 +56,9 @@ class Row(Config):
     )
 
 
-class Speed(Config):
+class Speed(Placed):
     """What one arm weighs and takes."""
 
-    world: str = Field(description="where")
-    path: str = Field(description="kind of way")
     arm: str = Field(description="the arm")
     num_steps: int | None = Field(None, description="denoising steps of a segment")
     segment_seconds: float | None = Field(
@@ -65,11 +73,9 @@ class Speed(Config):
     )
 
 
-class Curve(Config):
+class Curve(Placed):
     """How one arm's PSNR moves along a walk."""
 
-    world: str = Field(description="where")
-    path: str = Field(description="kind of way")
     arm: str = Field(description="the arm")
     segment_psnr_db: tuple[float, ...] = Field(description="mean over walks and seeds, decibels")
 
@@ -94,12 +100,12 @@ class Book(Config):
 
     def rows_of(self, place: Place) -> list[Row]:
         """Return the rows of one kind of walk."""
-        return [row for row in self.rows if (row.world, row.path) == place]
+        return [row for row in self.rows if row.place == place]
 
     @property
     def places(self) -> list[Place]:
         """Kinds of walk, in order."""
-        return list(dict.fromkeys((row.world, row.path) for row in self.rows))
+        return list(dict.fromkeys(row.place for row in self.rows))
 
 
 def make_book(
@@ -129,9 +135,9 @@ def make_book(
     answers: list[Answer] = []
     speeds: list[Speed] = []
     curves: list[Curve] = []
-    for place in dict.fromkeys((cell.world, cell.path) for cell in cells):
+    for place in dict.fromkeys(cell.place for cell in cells):
         by_arm = {
-            arm.name: [c for c in cells if (c.world, c.path) == place and c.arm == arm.name]
+            arm.name: [c for c in cells if c.place == place and c.arm == arm.name]
             for arm in experiment.arms
         }
         by_arm = {name: sorted(own, key=_seed_index) for name, own in by_arm.items() if own}

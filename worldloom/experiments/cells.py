@@ -76,6 +76,11 @@ class Cell(Config):
     )
     device: str = Field(description="where it computed")
 
+    @property
+    def place(self) -> Place:
+        """Where it was walked, and on which kind of way."""
+        return self.world, self.path
+
 
 @dataclass(frozen=True)
 class CellArrays:

@@ -202,7 +202,7 @@ def _speed_table(book: Book, place: Place) -> list[str]:
     lines[0] += " weights over fp32 | in a release |"
     lines.append("| --- " * 6 + "|")
     for speed in book.speeds:
-        if (speed.world, speed.path) == place:
+        if speed.place == place:
             told = [
                 "-" if value is None else f"{value:{form}}"
                 for value, form in (
@@ -227,7 +227,7 @@ def _figure(book: Book) -> Figure:
 
 
 def _draw_curves(axes: Axes, book: Book, place: Place) -> None:
-    curves = [curve for curve in book.curves if (curve.world, curve.path) == place]
+    curves = [curve for curve in book.curves if curve.place == place]
     for curve, colour in zip(curves, _COLOURS, strict=False):
         along = np.arange(1, len(curve.segment_psnr_db) + 1)
         axes.plot(along, curve.segment_psnr_db, color=colour, label=curve.arm)

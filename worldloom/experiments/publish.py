@@ -37,12 +37,11 @@ def publish(cells_folder: Path, folder: Path) -> tuple[Book, list[Path]]:
     ).model_copy(update={"training": record.training, "starters": record.starters})
     paths = [write_book(folder, book), *write_page(folder, book)]
     for cases in record.cases:
-        place = (cases.world, cases.path)
         films = [("recording", film_part(record_case(cases, 0).frames))]
         films += [
             (cell.arm, arrays[cell.key].film)
             for cell in cells
-            if (cell.world, cell.path, cell.seed_index) == (*place, 0)
+            if (cell.place, cell.seed_index) == (cases.place, 0)
         ]
-        paths += [write_film(folder, place, films), write_sheet(folder, place, films)]
+        paths += [write_film(folder, cases.place, films), write_sheet(folder, cases.place, films)]
     return book, paths

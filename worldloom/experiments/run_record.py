@@ -61,7 +61,7 @@ def with_other_places(record: RunRecord, folder: Path, walked: set[Place]) -> Ru
     if not (folder / RUN_FILE).is_file():
         return record
     earlier = read_run(folder)
-    cases = tuple(case for case in earlier.cases if (case.world, case.path) not in walked)
+    cases = tuple(case for case in earlier.cases if case.place not in walked)
     prefixes = tuple(f"{case.world}-{case.path}-" for case in cases)
     cells = {stem: key for stem, key in earlier.cells.items() if stem.startswith(prefixes)}
     return record.model_copy(update={"cases": cases, "cells": cells})
@@ -76,9 +76,9 @@ def joined(earlier: RunRecord, later: RunRecord) -> RunRecord:
     if earlier.experiment.name != later.experiment.name:
         message = f"a run of {later.experiment.name}: expected one of {earlier.experiment.name}"
         raise ArtifactError(message)
-    by_place = {(case.world, case.path): case for case in earlier.cases}
+    by_place = {case.place: case for case in earlier.cases}
     for case in later.cases:
-        known = by_place.setdefault((case.world, case.path), case)
+        known = by_place.setdefault(case.place, case)
         if known != case:
             message = (
                 f"{case.world} {case.path}: {case.num_cases} walks of {case.num_frames} frames, "

@@ -31,7 +31,7 @@ PAGE_FILE, PLOT_FILE = "ablation.md", "ablation.png"
 _COLOURS = ("#c2570c", "#2563a8", "#4d7c0f", "#8a8a8a", "#7e22ce", "#0f766e")
 _DOTS_PER_INCH = 100
 _FILM_PIXELS, _FILM_CRF = 192, 26
-_SHEET_PIXELS, _SHEET_QUALITY = 128, 85
+_SHEET_PIXELS, _SHEET_QUALITY = 128, 75
 
 
 def page_of(book: Book) -> str:

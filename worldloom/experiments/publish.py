@@ -23,7 +23,9 @@ def publish(cells_folder: Path, folder: Path) -> tuple[Book, list[Path]]:
         ArtifactError: when there is no run, or a cell of it is missing.
     """
     record = read_run(cells_folder)
-    cells = read_cells(cells_folder, record)
+    in_order = [arm.name for arm in record.experiment.arms]
+    found = read_cells(cells_folder, record)  # in the order in which they were walked or joined
+    cells = sorted(found, key=lambda cell: (in_order.index(cell.arm), cell.seed_index))
     arrays = {cell.key: read_arrays(cells_folder, stem_of(cell)) for cell in cells}
     book = make_book(
         record.experiment,

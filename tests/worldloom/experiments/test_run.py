@@ -17,6 +17,7 @@ from worldloom.experiments.networks import WeightFolders
 from worldloom.experiments.packing import pack_cells, unpack_cells
 from worldloom.experiments.publish import publish
 from worldloom.experiments.run import run_experiment
+from worldloom.experiments.run_record import read_run, write_run
 from worldloom.experiments.setting import RunConfig, Setting
 
 EXPERIMENT = Experiment(
@@ -168,6 +169,21 @@ def test_packed_cells_give_the_same_book_elsewhere(setting, cells, tmp_path):
         for folder, name in ((tmp_path / "home" / "memory", "a"), (setting.folder, "b"))
     )
     assert there == here
+
+
+@pytest.mark.slow
+def test_arms_are_shown_in_their_order_however_cells_were_joined(setting, cells, tmp_path):
+    del cells
+    unpack_cells(pack_cells(setting.folder, tmp_path / "packed"), tmp_path / "joined")
+    joined = tmp_path / "joined" / setting.folder.name
+    record = read_run(joined)
+    backwards = dict(reversed(record.cells.items()))
+    write_run(joined, record.model_copy(update={"cells": backwards}))
+    one, other = (
+        publish(folder, tmp_path / name)
+        for folder, name in ((setting.folder, "a"), (joined, "b"))
+    )
+    assert [p.read_bytes() for p in one[1]] == [p.read_bytes() for p in other[1]]
 
 
 @pytest.mark.slow

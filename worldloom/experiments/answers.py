@@ -6,7 +6,7 @@ does not know pages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -40,6 +40,8 @@ def answers_of(
     by_arm: ByArm,
     frechet: Draws,
     bootstrap: BootstrapConfig,
+    *,
+    control: str,
 ) -> list[Answer]:
     """Return the answers of one kind of walk in one world to claims about it.
 
@@ -51,12 +53,13 @@ def answers_of(
         by_arm: finished cells, seed by seed.
         frechet: each arm's draws of Frechet's distance.
         bootstrap: how intervals are drawn.
+        control: the arm that others were timed in turns with.
     """
     found = []
     for claim in claims:
         arms = [claim.arm] if claim.against is None else [claim.arm, claim.against]
         if all(arm in by_arm and _has(by_arm[arm], frechet[arm], claim.figure) for arm in arms):
-            value = _found(claim, arms, by_arm, frechet, bootstrap)
+            value = _found(claim, arms, by_arm, frechet, bootstrap, control)
             found.append(answer(claim, world, value))
     return found
 
@@ -64,11 +67,23 @@ def answers_of(
 def cost_of(cells: Sequence[Cell], figure: str) -> float | None:
     """Return the median over seeds of what an arm costs; None where it was not measured."""
     if figure == STORED_RATIO:
-        costs = [cell.stored_ratio for cell in cells]
-    elif figure == DENOISE_SECONDS:
-        costs = [cell.denoise_seconds for cell in cells]
-    else:
-        costs = [cell.one_walk.p50_seconds if cell.one_walk else None for cell in cells]
+        return _median(cell.stored_ratio for cell in cells)
+    if figure == DENOISE_SECONDS:
+        return _median(cell.denoise_seconds for cell in cells)
+    return _median(cell.one_walk.p50_seconds if cell.one_walk else None for cell in cells)
+
+
+def cost_of_control(cells: Sequence[Cell], figure: str) -> float | None:
+    """Return what the control took in turns with these cells; None where it was not timed so."""
+    if figure == STORED_RATIO:
+        return None
+    times = [cell.control for cell in cells if cell.control is not None]
+    if figure == DENOISE_SECONDS:
+        return _median(each.denoise_seconds for each in times)
+    return _median(each.segment.p50_seconds for each in times)
+
+
+def _median(costs: Iterable[float | None]) -> float | None:
     known = [cost for cost in costs if cost is not None]
     return float(np.median(known)) if known else None
 
@@ -82,14 +97,18 @@ def _has(cells: Sequence[Cell], draws: FloatArray | None, figure: str) -> bool:
 
 
 def _found(
-    claim: Claim, arms: Sequence[str], by_arm: ByArm, frechet: Draws, bootstrap: BootstrapConfig
+    claim: Claim,
+    arms: Sequence[str],
+    by_arm: ByArm,
+    frechet: Draws,
+    bootstrap: BootstrapConfig,
+    control: str,
 ) -> Found | None:
     cells = [by_arm[arm] for arm in arms]
     if len(cells) == 2:
         cells = list(of_common_seeds(cells[0], cells[1]))
     if claim.figure in COSTS:
-        costs = [cost for own in cells if (cost := cost_of(own, claim.figure)) is not None]
-        return Found(mean=_compared(claim, costs))
+        return Found(mean=_compared(claim, _costs(claim.figure, arms, cells, control)))
     interval = (
         _of_patches(claim, arms, by_arm, frechet, bootstrap)
         if claim.figure == FRECHET
@@ -104,6 +123,18 @@ def _found(
         num_walks=interval.num_worlds,
         num_seeds=interval.num_seeds,
     )
+
+
+def _costs(
+    figure: str, arms: Sequence[str], cells: Sequence[Sequence[Cell]], control: str
+) -> list[float]:
+    """Return what one arm costs, or two: the control as it was timed in turns with the other."""
+    costs = [cost_of(own, figure) for own in cells]
+    if len(arms) == 2 and control in arms:
+        index = arms.index(control)
+        beside = cost_of_control(cells[1 - index], figure)
+        costs[index] = costs[index] if beside is None else beside
+    return [cost for cost in costs if cost is not None]
 
 
 def _compared(claim: Claim, values: Sequence[float]) -> float:

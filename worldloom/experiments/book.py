@@ -148,7 +148,9 @@ def make_book(
         }
         rows += _frechet_rows(experiment, place, by_arm, draws, bootstrap)
         claims = [claim for claim in experiment.claims if claim.path == place[1]]
-        answers += answers_of(claims, place[0], by_arm, draws, bootstrap)
+        answers += answers_of(
+            claims, place[0], by_arm, draws, bootstrap, control=experiment.control
+        )
         speeds += [_speed(place, name, own) for name, own in by_arm.items()]
         curves += [_curve(place, name, own) for name, own in by_arm.items()]
     return Book(

@@ -196,8 +196,8 @@ ERROR_BUFFER = Experiment(
         " the clips of a step have their context disturbed, by a strength drawn from 0 to 1; for"
         " *cache* it is always 1. In a stream whose committed latents reach themselves alone, keys"
         " follow from latents, so own rollouts at full strength are what its cache holds.",
-        "A slope says nothing of the level that it starts from: what falls less may have lost more at"
-        " once. The curves show both.",
+        "A slope says nothing of the level that it starts from: what falls less may have lost more"
+        " at once. The curves show both.",
     ),
 )
 

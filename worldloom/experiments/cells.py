@@ -28,6 +28,7 @@ from worldloom.config import Config, JsonValue, digest_of, load_config
 from worldloom.data.clips import decode_frame, encode_frame
 from worldloom.evaluate.latency import LatencySummary
 from worldloom.evaluate.video_quality import Frames
+from worldloom.experiments.timing import Times
 from worldloom.train.checkpoint import write_atomically
 
 FIRST_FRAMES_SUFFIX = ".first.npz"
@@ -73,6 +74,9 @@ class Cell(Config):
     )
     stored_ratio: float | None = Field(
         None, gt=0, description="bytes of the transformer in a release over 32-bit floats"
+    )
+    control: Times | None = Field(
+        None, description="the control's times, taken in turns with these; None for the control"
     )
     device: str = Field(description="where it computed")
 

@@ -16,7 +16,6 @@ from worldloom.arrays import FloatArray
 from worldloom.config import resolved
 from worldloom.data.schema import Clip
 from worldloom.evaluate.inverse_dynamics_training import InverseDynamicsTraining
-from worldloom.evaluate.latency import LatencySummary, summarise_seconds
 from worldloom.evaluate.protocol import CasesConfig, WorldName, record_case
 from worldloom.evaluate.suite import seed_of, session_poses
 from worldloom.evaluate.video_quality import Frames, psnr_db
@@ -51,12 +50,11 @@ from worldloom.experiments.networks import BuiltArm, build_arm, frame_size_of
 from worldloom.experiments.probes import Walks, probed
 from worldloom.experiments.reconstruction import reconstruction_figures
 from worldloom.experiments.setting import Setting
+from worldloom.experiments.timing import Times, frames_to_time, timed_in_turns
 from worldloom.experiments.walks import GivenPast, cut_short, films, recorded_latents, walk
 from worldloom.frames import TEMPORAL_STRIDE
 from worldloom.rollout.world_model import WorldModel
 from worldloom.train.model_checkpoint import load_model_config
-
-_WARM_UP_SEGMENTS = 2
 
 
 class WalkCells:
@@ -137,14 +135,7 @@ class WalkCells:
 
     def _compute(self, arm: Arm, seed_index: int, key: str) -> tuple[Cell, CellArrays]:
         config = self._setting.config
-        built = build_arm(
-            arm,
-            self._setting.folders,
-            seed_index,
-            self._setting.device,
-            self._lessons,
-            config.base_steps,
-        )
+        built = self._built(arm, seed_index)
         cases, instruments = self._record(), self._instruments()
         made = self._walk(built, arm, cases)
         beside = self._beside(built, arm, seed_index, made)
@@ -160,7 +151,7 @@ class WalkCells:
             )
             for case, found, more in zip(cases, measured, beside, strict=True)
         ]
-        one_walk, denoise_seconds = self._time(built.model, arm, cases[0])
+        own, beside_it = self._time(built, arm, seed_index, cases[0])
         cell = Cell(
             key=key,
             arm=arm.name,
@@ -169,8 +160,9 @@ class WalkCells:
             path=self.cases.path,
             walks=tuple(records),
             batch_size=min(config.batch_size, len(cases)),
-            one_walk=one_walk,
-            denoise_seconds=denoise_seconds,
+            one_walk=own.segment if own else None,
+            denoise_seconds=own.denoise_seconds if own else None,
+            control=beside_it,
             num_steps=len(built.model.sampler.sigmas),
             weight_bytes=built.weight_bytes,
             weight_ratio=built.weight_bytes / built.full_weight_bytes,
@@ -181,6 +173,20 @@ class WalkCells:
         real = [found.real_features for found in measured]
         shown = made[0] if seed_index == 0 else made[0][-1:]  # pages show the first seed
         return cell, CellArrays(features, real, shown)
+
+    def _num_seeds(self, arm: Arm) -> int:
+        return len(self._setting.folders.transformers_of(arm))
+
+    def _built(self, arm: Arm, seed_index: int) -> BuiltArm:
+        """Return an arm's model of a training seed, or of its last where it has fewer."""
+        return build_arm(
+            arm,
+            self._setting.folders,
+            min(seed_index, self._num_seeds(arm) - 1),
+            self._setting.device,
+            self._lessons,
+            self._setting.config.base_steps,
+        )
 
     def _walk(self, built: BuiltArm, arm: Arm, cases: Sequence[Clip]) -> list[Frames]:
         size, made, model = self._setting.config.batch_size, [], built.model
@@ -250,21 +256,24 @@ class WalkCells:
         return seed_of(self._setting.config.seed, case.clip_id)
 
     def _time(
-        self, model: WorldModel, arm: Arm, case: Clip
-    ) -> tuple[LatencySummary | None, float | None]:
-        """Return seconds a segment of one walk alone, decoding left out, and of denoising alone."""
-        if not self._setting.config.timed_segments:
+        self, built: BuiltArm, arm: Arm, seed_index: int, case: Clip
+    ) -> tuple[Times | None, Times | None]:
+        """Return the times of one walk alone, and the control's beside those of another arm."""
+        count = self._setting.config.timed_segments
+        if not count:
             return None, None
-        count = _WARM_UP_SEGMENTS + self._setting.config.timed_segments
-        frames = min(case.num_frames, 1 + count * self.segment_frames)
-        short = cut_short(case, frames)
-        walked = walk(model, [short], self._plans(model, arm, [short]), [0])
-        warm_up = min(_WARM_UP_SEGMENTS, len(walked.segment_seconds) - 1)
-        whole, denoising = (
-            summarise_seconds(seconds, num_warmup=warm_up)
-            for seconds in (walked.segment_seconds, walked.denoise_seconds)
-        )
-        return whole, denoising.p50_seconds
+        frames = frames_to_time(count, self.segment_frames)
+        short = cut_short(case, min(case.num_frames, frames))
+        control = self._setting.experiment.arm(self._setting.experiment.control)
+        timed = [(arm, built.model)]
+        if arm.name != control.name and self._num_seeds(control):
+            timed.append((control, self._built(control, seed_index).model))
+        walks = [
+            partial(walk, model, [short], self._plans(model, which, [short]), [0])
+            for which, model in timed
+        ]
+        own, *beside_it = timed_in_turns(walks)
+        return own, beside_it[0] if beside_it else None
 
     def _references(
         self, seed_index: int, arm: Arm, made: Sequence[Frames]
@@ -274,7 +283,7 @@ class WalkCells:
         There is none of walks whose cells came from another machine.
         """
         folder, control = self._setting.folder, self._setting.experiment.control
-        seeds = len(self._setting.folders.transformers_of(self._setting.experiment.arm(control)))
+        seeds = self._num_seeds(self._setting.experiment.arm(control))
         if not seeds:
             return [film[self._first_made] for film in made]
         index = min(seed_index, seeds - 1)

@@ -17,6 +17,7 @@ from worldloom.experiments.claims import (
     Limit,
 )
 from worldloom.experiments.novelty import FRECHET
+from worldloom.experiments.timing import Times
 
 BOOTSTRAP = BootstrapConfig()
 
@@ -50,11 +51,11 @@ DRAWS = {
 }  # fmt: skip
 
 
-def answered(figure, arm="student", comparison="value", against=None, **values):
+def answered(figure, arm="student", comparison="value", against=None, cells=CELLS, **values):
     claim = Claim(
         says="s", figure=figure, arm=arm, comparison=comparison, against=against, **values
     )
-    return answers_of([claim], "procedural", CELLS, DRAWS, BOOTSTRAP)
+    return answers_of([claim], "procedural", cells, DRAWS, BOOTSTRAP, control="teacher")
 
 
 def test_a_ratio_is_drawn_with_the_same_walks_on_both_sides():
@@ -105,3 +106,20 @@ def test_what_was_not_run_or_measured_has_no_answer():
     assert answered("slope", comparison="ratio", against="nobody") == []
     assert answered("ssim") == []
     assert answered(FRECHET, arm="still") == []
+
+
+def test_the_control_counts_as_it_was_timed_in_turns_with_the_other():
+    beside = Times(segment=summarise_seconds([1.0]), denoise_seconds=0.8)
+    [student] = CELLS["student"]
+    cells = CELLS | {"student": [student.model_copy(update={"control": beside})]}
+    asked = {"arm": "teacher", "comparison": "ratio", "against": "student", "cells": cells}
+    [whole] = answered("segment_seconds", **asked)
+    [denoising] = answered("denoise_seconds", **asked)
+    assert whole.found.mean == pytest.approx(1.0 / 0.2)
+    assert denoising.found.mean == pytest.approx(0.8 / 0.1)
+    [the_other_way] = answered(
+        "segment_seconds", comparison="ratio", against="teacher", cells=cells
+    )
+    assert the_other_way.found.mean == pytest.approx(0.2 / 1.0)
+    [alone] = answered("segment_seconds", arm="teacher", cells=cells)
+    assert alone.found.mean == pytest.approx(3.0)

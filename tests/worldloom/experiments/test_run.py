@@ -96,10 +96,22 @@ def cells_without_times(setting, cells):
     found = run_experiment(setting)
     return [
         cell.model_copy(
-            update={"one_walk": other.one_walk, "denoise_seconds": other.denoise_seconds}
+            update={
+                "one_walk": other.one_walk,
+                "denoise_seconds": other.denoise_seconds,
+                "control": other.control,
+            }
         )
         for cell, other in zip(cells, found, strict=True)
     ]
+
+
+@pytest.mark.slow
+def test_another_arm_is_timed_in_turns_with_the_control(cells):
+    control, ours = cells
+    assert control.control is None
+    assert ours.control.segment.num_samples == ours.one_walk.num_samples
+    assert ours.control.denoise_seconds < ours.control.segment.p50_seconds
 
 
 @pytest.mark.slow
@@ -180,8 +192,7 @@ def test_arms_are_shown_in_their_order_however_cells_were_joined(setting, cells,
     backwards = dict(reversed(record.cells.items()))
     write_run(joined, record.model_copy(update={"cells": backwards}))
     one, other = (
-        publish(folder, tmp_path / name)
-        for folder, name in ((setting.folder, "a"), (joined, "b"))
+        publish(folder, tmp_path / name) for folder, name in ((setting.folder, "a"), (joined, "b"))
     )
     assert [p.read_bytes() for p in one[1]] == [p.read_bytes() for p in other[1]]
 

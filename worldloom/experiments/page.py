@@ -30,7 +30,7 @@ from worldloom.experiments.training_record import SHARED, TrainingRecord
 PAGE_FILE, PLOT_FILE = "ablation.md", "ablation.png"
 _COLOURS = ("#c2570c", "#2563a8", "#4d7c0f", "#8a8a8a", "#7e22ce", "#0f766e")
 _DOTS_PER_INCH = 100
-_FILM_PIXELS, _FILM_CRF = 192, 26
+_FILM_PIXELS, _FILM_CRF = 192, 28
 _SHEET_PIXELS, _SHEET_QUALITY = 128, 75
 
 
@@ -61,7 +61,9 @@ def write_page(folder: Path, book: Book) -> list[Path]:
     page, plot = folder / PAGE_FILE, folder / PLOT_FILE
     page.write_text(page_of(book), encoding="utf-8")
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        _figure(book).savefig(plot, dpi=_DOTS_PER_INCH, metadata={"Software": None})
+        _figure(book).savefig(
+            plot, dpi=_DOTS_PER_INCH, metadata={"Software": None}, pil_kwargs={"optimize": True}
+        )
     return [page, plot]
 
 

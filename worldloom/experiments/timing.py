@@ -34,7 +34,7 @@ def frames_to_time(num_segments: int, segment_frames: int) -> int:
 def timed_in_turns(walks: Sequence[Callable[[], Walked]]) -> list[Times]:
     """Return the times of walks that are walked one after another, round after round.
 
-    The first segments of every walk warm up and are left out, but for one.
+    The first segments of every walk warm up and are left out; its last one counts always.
     """
     taken: list[tuple[list[float], list[float]]] = [([], []) for _ in walks]
     for _ in range(_ROUNDS):

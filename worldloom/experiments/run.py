@@ -23,7 +23,7 @@ def run_experiment(setting: Setting) -> list[Cell]:
         ConfigError: when no arm has weights, or no walk is of a kind that was asked for.
     """
     left_out = setting.left_out()
-    if len(left_out) == len(setting.experiment.arms):
+    if len(left_out) == len(setting.arms()):
         message = (
             f"experiment {setting.experiment.name}: no weights for any of {', '.join(left_out)},"
             " expected --checkpoint ARM=FOLDER"

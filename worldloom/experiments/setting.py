@@ -61,6 +61,9 @@ class RunConfig(Config):
     paths: tuple[PathKind, ...] | None = Field(
         None, min_length=1, description="kinds of way; None: all that are planned"
     )
+    arms: tuple[str, ...] | None = Field(
+        None, min_length=1, description="arms that are walked; None: all that have weights"
+    )
     decoder_steps: int | None = Field(
         None, ge=0, description="steps in which cut decoders are taught; None: as planned"
     )
@@ -117,9 +120,11 @@ class Setting:
         """Return the kinds of walk that are wanted.
 
         Raises:
-            ConfigError: when none of those asked for is planned.
+            ConfigError: when none of those asked for is planned, for any of the arms asked for.
         """
         wanted, planned = self.config.paths, self.experiment.walks
+        arms = {arm.name for arm in self.arms()}
+        planned = tuple(p for p in planned if p.arms is None or arms & set(p.arms))
         found = [plan for plan in planned if wanted is None or plan.path in wanted]
         if not found:
             message = (
@@ -134,19 +139,33 @@ class Setting:
         return self.config.cases.get(plan.path, self.config.num_cases or plan.num_cases)
 
     def arms(self) -> list[Arm]:
-        """Return the arms, the control first, with what this run asks of their decoders."""
-        steps = self.config.decoder_steps
+        """Return the arms that are wanted, the control first, and what is asked of their decoders.
+
+        Raises:
+            ConfigError: for an arm that the experiment has not.
+        """
+        steps, asked = self.config.decoder_steps, self.config.arms
+        known = [arm.name for arm in self.experiment.arms]
+        strangers = [name for name in asked or () if name not in known]
+        if strangers:
+            message = (
+                f"arms {', '.join(strangers)}: experiment {self.experiment.name} has"
+                f" {', '.join(known)}, expected some of these"
+            )
+            raise ConfigError(message)
         every = [
             arm.model_copy(update={"decoder_steps": steps})
             if arm.decoder_removed and steps is not None
             else arm
             for arm in self.experiment.arms
+            if asked is None or arm.name in asked
         ]
         return sorted(every, key=lambda arm: arm.name != self.experiment.control)
 
     def left_out(self) -> list[str]:
-        """Return the arms for which no weights were given."""
-        return [arm.name for arm in self.experiment.arms if not self.folders.transformers_of(arm)]
+        """Return the arms that are wanted and for which no weights were given."""
+        wanted = {arm.name for arm in self.arms() if not self.folders.transformers_of(arm)}
+        return [arm.name for arm in self.experiment.arms if arm.name in wanted]
 
     def lessons(self, cases: CasesConfig, training: InverseDynamicsTraining) -> list[Clip]:
         """Return recordings of a world that no case stands in, to teach instruments on."""

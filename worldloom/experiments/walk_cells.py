@@ -63,10 +63,9 @@ class WalkCells:
     def __init__(self, setting: Setting, world: WorldName, plan: WalkPlan) -> None:
         self._setting = setting
         self.plan = plan
-        config, experiment = setting.config, setting.experiment
-        # The control first: others are compared with its frames.
-        wanted = [arm for arm in experiment.arms if plan.arms is None or arm.name in plan.arms]
-        arms = sorted(wanted, key=lambda arm: arm.name != experiment.control)
+        config = setting.config
+        # The control comes first: others are compared with its frames.
+        arms = [arm for arm in setting.arms() if plan.arms is None or arm.name in plan.arms]
         self._todo = [
             (arm, index)
             for arm in arms
@@ -109,6 +108,7 @@ class WalkCells:
             exclude={
                 "num_workers",
                 "worlds",
+                "arms",
                 "num_cases",
                 "cases",
                 "max_segments",

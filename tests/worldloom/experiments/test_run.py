@@ -224,6 +224,31 @@ def test_an_experiment_without_any_weights_is_refused(setting):
         run_experiment(empty)
 
 
+@pytest.mark.slow
+def test_one_arm_alone_is_walked_where_it_is_asked_for(setting, cells, tmp_path):
+    config = CONFIG.model_copy(update={"arms": ("ours",)})
+    alone = Setting(EXPERIMENT, config, setting.folders, tmp_path, CPU, "")
+    [ours] = run_experiment(alone)
+    assert (ours.arm, ours.key) == ("ours", cells[1].key)
+    for found, expected in zip(ours.walks, cells[1].walks, strict=True):
+        assert found.values == expected.values | {"parity_psnr_db": None}
+
+
+@pytest.mark.slow
+def test_cut_decoders_are_taught_for_the_steps_that_are_asked_for(setting, tmp_path):
+    cut = Arm(name="cut", title="half", decoder_removed=0.5, decoder_steps=3)
+    experiment = EXPERIMENT.model_copy(
+        update={"arms": (*EXPERIMENT.arms, cut), "walks": EXPERIMENT.walks}
+    )
+    keys = set()
+    for steps in (1, 2):
+        config = CONFIG.model_copy(update={"arms": ("cut",), "decoder_steps": steps})
+        asked = Setting(experiment, config, setting.folders, tmp_path / str(steps), CPU, "")
+        [cell] = run_experiment(asked)
+        keys.add((cell.key, cell.walks[0].values["psnr_db"]))
+    assert len(keys) == 2
+
+
 def test_a_way_that_is_not_planned_is_refused(setting):
     config = CONFIG.model_copy(update={"paths": ("loop",)})
     wrong = Setting(EXPERIMENT, config, setting.folders, setting.folder, CPU, "")

@@ -27,6 +27,19 @@ def test_the_control_comes_first_and_the_others_keep_their_order():
     ]  # fmt: skip
 
 
+def test_arms_are_those_that_are_asked_for():
+    asked = setting(arms=("ours", "none"))
+    assert [arm.name for arm in asked.arms()] == ["none", "ours"]
+    with pytest.raises(ConfigError, match="arms best: experiment memory has ours, held"):
+        setting(arms=("ours", "best")).arms()
+
+
+def test_a_way_that_none_of_the_arms_walks_is_not_planned():
+    assert [plan.path for plan in setting(arms=("oracle",)).plans()] == ["return"]
+    with pytest.raises(ConfigError, match="memory has return, expected"):
+        setting(arms=("oracle",), paths=("laps",)).plans()
+
+
 def test_cut_decoders_alone_take_the_steps_that_are_asked_for():
     assert [arm.decoder_steps for arm in setting(DECODER, decoder_steps=7).arms()] == [0, 7, 7]
     assert [arm.decoder_steps for arm in setting(DECODER).arms()] == [0, 600, 600]

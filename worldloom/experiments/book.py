@@ -23,25 +23,20 @@ from worldloom.evaluate.interval import BootstrapConfig
 from worldloom.evaluate.paired import SeededInterval, difference_interval, mean_interval
 from worldloom.experiments.answers import ByArm, Draws, answers_of, cost_of
 from worldloom.experiments.arms import Experiment
-from worldloom.experiments.cells import Cell, CellArrays, Place, figure_table, of_common_seeds
+from worldloom.experiments.cells import (
+    Cell,
+    CellArrays,
+    Place,
+    Placed,
+    figure_table,
+    of_common_seeds,
+)
 from worldloom.experiments.claims import DENOISE_SECONDS, SEGMENT_SECONDS, STORED_RATIO, Answer
 from worldloom.experiments.figure_list import FIGURES
 from worldloom.experiments.novelty import FRECHET, drawn_interval, frechet_draws
 from worldloom.experiments.training_record import TrainingRecord
 
 BOOK_FILE = "ablation.json"
-
-
-class Placed(Config):
-    """What is said of one kind of walk."""
-
-    world: str = Field(description="where")
-    path: str = Field(description="kind of way")
-
-    @property
-    def place(self) -> Place:
-        """Where, and on which kind of way."""
-        return self.world, self.path
 
 
 class Row(Placed):

@@ -51,14 +51,24 @@ class WalkRecord(Config):
     segment_psnr_db: tuple[float, ...] = Field(description="mean of each segment, decibels")
 
 
-class Cell(Config):
+class Placed(Config):
+    """What is said of one kind of walk."""
+
+    world: str = Field(description="where")
+    path: str = Field(description="kind of way")
+
+    @property
+    def place(self) -> Place:
+        """Where, and on which kind of way."""
+        return self.world, self.path
+
+
+class Cell(Placed):
     """What one arm came to under one training seed on one kind of walk."""
 
     key: str = Field(description="digest of everything that decides the content")
     arm: str = Field(description="the arm")
     seed_index: int = Field(ge=0, description="which training seed")
-    world: str = Field(description="where it was walked")
-    path: str = Field(description="kind of way")
     walks: tuple[WalkRecord, ...] = Field(min_length=1, description="walk by walk")
     batch_size: int = Field(ge=1, description="walks that advanced together")
     one_walk: LatencySummary | None = Field(
@@ -79,11 +89,6 @@ class Cell(Config):
         None, description="the control's times, taken in turns with these; None for the control"
     )
     device: str = Field(description="where it computed")
-
-    @property
-    def place(self) -> Place:
-        """Where it was walked, and on which kind of way."""
-        return self.world, self.path
 
 
 @dataclass(frozen=True)

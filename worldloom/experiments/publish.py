@@ -25,7 +25,7 @@ def publish(cells_folder: Path, folder: Path) -> tuple[Book, list[Path]]:
     record = read_run(cells_folder)
     in_order = [arm.name for arm in record.experiment.arms]
     found = read_cells(cells_folder, record)  # in the order in which they were walked or joined
-    cells = sorted(found, key=lambda cell: (in_order.index(cell.arm), cell.seed_index))
+    cells = sorted(found, key=lambda cell: in_order.index(cell.arm))
     arrays = {cell.key: read_arrays(cells_folder, stem_of(cell)) for cell in cells}
     book = make_book(
         record.experiment,
